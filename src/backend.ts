@@ -1,0 +1,61 @@
+// The backend contract: what a backend can do, and whether it can do it here. Implementations are in ../backends,
+// one folder each; the table of them is ../backends/index.ts.
+import type { MatrixDType } from "./tensor/dtype.ts";
+
+/** Whether a backend can run on this machine; when not, `reason` says why and `fix` what to install or set. */
+export type Availability =
+  | { readonly ok: true }
+  | { readonly ok: false; readonly reason: string; readonly fix: string };
+
+/**
+ * `exact`: every squared singular value within 1e-13 sigma_1^2 of a float64 LAPACK's.
+ * `fast`: may use float32 products where the resulting SNR stays within 1e-6 relative.
+ */
+export type Precision = "exact" | "fast";
+
+/** A row-major matrix whose bytes have not been decoded, delivered in blocks. */
+export interface MatrixSource {
+  /** [rows, columns], both at least 1. */
+  readonly shape: readonly [rows: number, columns: number];
+  readonly dtype: MatrixDType;
+  /**
+   * Little-endian elements in row-major order, in blocks that each hold whole rows and together hold all of them.
+   * A block is valid until the next one is asked for.
+   */
+  readonly rows: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+}
+
+/** Options of {@link BackendEntry.open}. */
+export interface BackendOptions {
+  readonly precision: Precision;
+  /** Threads the backend may use in all; default: the processors this process may use. */
+  readonly threads?: number;
+}
+
+/** An open backend. It owns threads or device memory until closed. */
+export interface Backend extends AsyncDisposable {
+  readonly name: string;
+  /** Version of the numerics: changes whenever a result may change in any bit. Part of the cache key of scores. */
+  readonly version: string;
+  readonly precision: Precision;
+  /** How many calls of `singularValues` keep it busy; more are queued. */
+  readonly concurrency: number;
+  /**
+   * All singular values of one matrix.
+   *
+   * @returns min(rows, columns) values, descending, none negative.
+   * @throws RangeError when the matrix holds NaN or Infinity, or its rows do not add up to its shape;
+   * Error when an iteration does not converge.
+   */
+  singularValues?(matrix: MatrixSource): Promise<Float64Array>;
+  /** Frees everything. Calls in flight reject. */
+  close(): Promise<void>;
+}
+
+/** What a backend's module exports: it costs nothing to import, and loads its native parts in `open`. */
+export interface BackendEntry {
+  readonly name: string;
+  availability(): Promise<Availability>;
+  /** @throws BackendUnavailableError where `availability` is not ok. */
+  open(options: BackendOptions): Promise<Backend>;
+}
