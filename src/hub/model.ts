@@ -39,7 +39,8 @@ export interface Model extends AsyncDisposable {
   /** Every tensor by its checkpoint name, in order of file and offset. */
   readonly tensors: ReadonlyMap<string, ModelTensor>;
   /**
-   * Bytes [begin, end) of a weights file, in blocks of at most `blockBytes` (default 8 MiB), in order.
+   * Bytes [begin, end) of a weights file, in blocks of at most `blockBytes` (default 8 MiB), in order. Each block
+   * is a buffer of its own that the caller may keep or transfer.
    *
    * @throws RangeError when the range leaves the file.
    */

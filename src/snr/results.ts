@@ -14,6 +14,8 @@ export interface SpectrumStatistics {
   readonly quantiles: { readonly q25: number; readonly q50: number; readonly q75: number };
   /** The published rule's threshold between noise and signal, in units of the singular values. */
   readonly threshold: number;
+  /** Singular values strictly above `threshold`. */
+  readonly signalValues: number;
   /** Noise level per entry, and the Marchenko-Pastur edge with its Tracy-Widom margin; null when the bulk is zero. */
   readonly noiseSigma: number | null;
   readonly edge: number | null;
