@@ -9,8 +9,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Bench } from "tinybench";
-import { type Command, type CommandCost, hardware, runCommand } from "./whole-command.ts";
 import { writeCheckpoint } from "./checkpoint.ts";
+import { type Command, type CommandCost, hardware, runCommand } from "./whole-command.ts";
 
 const ROUNDS = 5;
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -61,15 +61,21 @@ function ours(model: string): Command {
 
 /** The original's command, where it can run; null, with the reason on stderr, where it cannot. */
 function originalCommand(model: string): Command | null {
-  const script = process.env["SPECTRUM_PY"];
-  const python = process.env["PYTHON"] ?? "python3";
+  const script = process.env.SPECTRUM_PY;
+  const python = process.env.PYTHON ?? "python3";
   if (!script) {
-    console.error("The original is not measured: set SPECTRUM_PY to its spectrum.py (needs Python with torch).");
+    console.error(
+      "The original is not measured: set SPECTRUM_PY to its spectrum.py (needs Python with torch).",
+    );
     return null;
   }
-  const check = spawnSync(python, ["-c", "import torch, transformers, prompt_toolkit, tqdm"], { encoding: "utf8" });
+  const check = spawnSync(python, ["-c", "import torch, transformers, prompt_toolkit, tqdm"], {
+    encoding: "utf8",
+  });
   if (check.status !== 0) {
-    console.error(`The original is not measured: ${check.stderr?.trim().split("\n").at(-1) ?? `no ${python}`}`);
+    console.error(
+      `The original is not measured: ${check.stderr?.trim().split("\n").at(-1) ?? `no ${python}`}`,
+    );
     return null;
   }
   const peakFile = join(folder, "original.peak");
@@ -121,7 +127,9 @@ function summarize(name: string, runs: readonly CommandCost[]): Summary {
 
 function print(summaries: readonly Summary[], parameters: number, difference: number | null): void {
   const [first, second] = summaries;
-  console.log(`Scan of ${(parameters / 1e6).toFixed(1)} M parameters, whole command, ${ROUNDS} runs, on ${hardware()}`);
+  console.log(
+    `Scan of ${(parameters / 1e6).toFixed(1)} M parameters, whole command, ${ROUNDS} runs, on ${hardware()}`,
+  );
   console.table(
     summaries.map(({ name, seconds, peakBytes }) => ({
       command: name,

@@ -23,9 +23,15 @@ export interface Command {
 /** Runs a command once. @throws Error with its standard error when it fails. */
 export async function runCommand({ file, args, cwd, env, peakFile }: Command): Promise<CommandCost> {
   const begin = performance.now();
-  const child = spawn(file, args, { cwd, env: { ...process.env, ...env }, stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(file, args, {
+    cwd,
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   let complaint = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (complaint = (complaint + text).slice(-4000)));
+  child.stderr
+    .setEncoding("utf8")
+    .on("data", (text: string) => (complaint = (complaint + text).slice(-4000)));
   const code = await new Promise<number | null>((resolve, reject) => {
     child.on("error", reject).on("close", resolve);
   });

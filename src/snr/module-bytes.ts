@@ -60,7 +60,11 @@ export function storedBytes(model: Model, module: MatrixModule): number {
 }
 
 /** SHA-256 of a whole weights file, in lower-case hex. */
-export function hashFile(model: Model, { name, sizeBytes }: ModelFile, signal?: AbortSignal): Promise<string> {
+export function hashFile(
+  model: Model,
+  { name, sizeBytes }: ModelFile,
+  signal?: AbortSignal,
+): Promise<string> {
   return hash(model, { file: name, begin: 0, end: sizeBytes }, signal);
 }
 
@@ -111,7 +115,7 @@ async function readScale(model: Model, module: MatrixModule): Promise<BlockScale
 
 /** `quantization_config.weight_block_size` of a config; undefined where it states none. */
 function blockSizeOf(config: Model["config"]): readonly [number, number] | undefined {
-  const quantization = config["quantization_config"];
+  const quantization = config.quantization_config;
   if (typeof quantization !== "object" || quantization === null) return undefined;
   const size: unknown = "weight_block_size" in quantization ? quantization.weight_block_size : undefined;
   if (!Array.isArray(size)) return undefined;
@@ -136,7 +140,8 @@ function identify(model: Model, span: Span, signal?: AbortSignal): Promise<strin
 
 async function hash(model: Model, { file, begin, end }: Span, signal?: AbortSignal): Promise<string> {
   const digest = createHash("sha256");
-  for await (const block of model.readFile(file, { begin, end, ...(signal && { signal }) })) digest.update(block);
+  for await (const block of model.readFile(file, { begin, end, ...(signal && { signal }) }))
+    digest.update(block);
   return digest.digest("hex");
 }
 

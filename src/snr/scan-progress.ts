@@ -49,7 +49,16 @@ export function countProgress(tasks: readonly ScanTask[], now: () => number): Pr
     const elapsedMs = now() - begin;
     const remainingMs = flopsComputed > 0 ? (elapsedMs * flopsLeft) / flopsComputed : null;
     const modulesTotal = tasks.length;
-    return { modulesDone, modulesTotal, modulesCached, bytesDone, bytesTotal, elapsedMs, remainingMs, module };
+    return {
+      modulesDone,
+      modulesTotal,
+      modulesCached,
+      bytesDone,
+      bytesTotal,
+      elapsedMs,
+      remainingMs,
+      module,
+    };
   };
   return {
     start: () => report(""),

@@ -1,16 +1,30 @@
 // The scan: reads, decodes and scores every matrix of a model, several at once, and keeps each score as it comes.
-import type { Backend, Precision } from "../backend.ts";
+
 import { openBackend } from "../../backends/index.ts";
-import type { Model } from "../hub/model.ts";
+import type { Backend, Precision } from "../backend.ts";
 import { UsageError } from "../errors.ts";
+import type { Model } from "../hub/model.ts";
 import { findModules } from "../modules/find-modules.ts";
 import { matchesGlob } from "../modules/globs.ts";
 import type { ModelModule } from "../modules/module.ts";
 import { TOOL } from "../tool.ts";
-import { contentOf, hashFile, type MatrixModule, matrixOf, scaleContentOf, storedBytes } from "./module-bytes.ts";
-import { type ModuleResult, type ResultsFile, SCHEMA_VERSION, type ScanResults, type SpectrumStatistics } from "./results.ts";
+import {
+  contentOf,
+  hashFile,
+  type MatrixModule,
+  matrixOf,
+  scaleContentOf,
+  storedBytes,
+} from "./module-bytes.ts";
+import {
+  type ModuleResult,
+  type ResultsFile,
+  SCHEMA_VERSION,
+  type ScanResults,
+  type SpectrumStatistics,
+} from "./results.ts";
 import { countProgress, type ScanProgress, type ScanTask } from "./scan-progress.ts";
-import { defaultScoreCacheFolder, openScoreCache, type ScoreCache, type ScoreKey } from "./score-cache.ts";
+import { defaultScoreCacheFolder, openScoreCache, type ScoreKey } from "./score-cache.ts";
 
 /** Options of {@link scan}. */
 export interface ScanOptions {
@@ -94,7 +108,10 @@ function filterModules(modules: readonly ModelModule[], options: ScanOptions): r
 async function takeBackend(options: ScanOptions): Promise<{ backend: Backend; close: () => Promise<void> }> {
   const { backend: choice = "auto", precision = "exact", threads } = options;
   if (typeof choice !== "string") return { backend: choice, close: async () => {} };
-  const { backend, notes } = await openBackend(choice, { precision, ...(threads !== undefined && { threads }) });
+  const { backend, notes } = await openBackend(choice, {
+    precision,
+    ...(threads !== undefined && { threads }),
+  });
   for (const note of notes) options.onNote?.(note);
   return { backend, close: () => backend.close() };
 }

@@ -76,7 +76,9 @@ describe("spectrumStatistics()", () => {
   });
 
   it("rejects a number of values that does not fit the shape", () => {
-    expect(() => spectrumStatistics(new Float64Array(3), [4, 9])).toThrow("expected 4 singular values, got 3");
+    expect(() => spectrumStatistics(new Float64Array(3), [4, 9])).toThrow(
+      "expected 4 singular values, got 3",
+    );
   });
 });
 
@@ -109,12 +111,15 @@ describe("calibratedEstimate()", () => {
     return found;
   };
 
-  it.each(shapes)("calls nothing signal in pure noise of %i x %i, and finds its level within 0.5 %%", (m, n) => {
-    const estimate = calibratedEstimate(valuesOf(`noise ${m}x${n}`), [m, n]);
-    expect(estimate.spikes).toBe(0);
-    expect(estimate.snr).toBe(0);
-    expect(Math.abs((estimate.noiseSigma ?? 0) - 1)).toBeLessThan(0.005);
-  });
+  it.each(shapes)(
+    "calls nothing signal in pure noise of %i x %i, and finds its level within 0.5 %%",
+    (m, n) => {
+      const estimate = calibratedEstimate(valuesOf(`noise ${m}x${n}`), [m, n]);
+      expect(estimate.spikes).toBe(0);
+      expect(estimate.snr).toBe(0);
+      expect(Math.abs((estimate.noiseSigma ?? 0) - 1)).toBeLessThan(0.005);
+    },
+  );
 
   it("finds all of 20 planted directions, and their energy within 10 %", () => {
     const estimate = calibratedEstimate(valuesOf("planted"), [576, 1536]);

@@ -7,9 +7,12 @@ const integrated: { beta: number; median: number }[] = JSON.parse(
 );
 
 describe("marchenkoPasturMedian()", () => {
-  it.each(integrated)("equals scipy's integral of the density at beta = $beta within 1e-9", ({ beta, median }) => {
-    expect(Math.abs(marchenkoPasturMedian(beta) - median)).toBeLessThan(1e-9);
-  });
+  it.each(integrated)(
+    "equals scipy's integral of the density at beta = $beta within 1e-9",
+    ({ beta, median }) => {
+      expect(Math.abs(marchenkoPasturMedian(beta) - median)).toBeLessThan(1e-9);
+    },
+  );
 
   it("tends to 1 without a jump as the matrix gets taller", () => {
     for (let exponent = 4; exponent <= 9; exponent += 0.5) {
