@@ -1,4 +1,4 @@
-// Checks who imports whom. The rules below are the architecture; docs/architecture.md draws them.
+// Checks who imports whom. The rules below are the architecture; CONTRIBUTING.md draws them.
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, posix, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
