@@ -1,4 +1,4 @@
-// Checks who imports whom. The rules below are the architecture; docs/architecture.md draws them.
+// Checks who imports whom. The rules below are the architecture; CONTRIBUTING.md draws them.
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, posix, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
  */
 const PARTS = {
   "src/errors": [],
+  "src/tool": [],
   "src/files": [],
   "src/tensor/": ["src/errors"],
   "src/backend": ["src/tensor/"],
@@ -23,6 +24,7 @@ const PARTS = {
     "backends/index",
     "src/errors",
     "src/files",
+    "src/tool",
   ],
   "src/select/": ["src/snr/", "src/modules/", "src/errors", "src/files"],
   "src/report/": ["src/snr/", "src/select/selection"],
@@ -42,7 +44,8 @@ const PURE = [
   /^src\/safetensors\/header\.ts$/,
 ];
 
-const IMPORT = /(?:^|\n)\s*(?:import|export)\s(?:[^"';]*?\sfrom\s)?["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']/g;
+const IMPORT =
+  /(?:^|\n)\s*(?:import|export)\s(?:[^"';]*?\sfrom\s)?["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']/g;
 
 /**
  * @param {ReadonlyMap<string, string>} sources text by project path, forward slashes
@@ -54,7 +57,9 @@ export function violations(sources) {
   for (const [path, text] of sources) {
     const part = partOf(path);
     if (!part) {
-      found.push(`${path} belongs to no part of the house: move it, or add its part to scripts/architecture.mjs`);
+      found.push(
+        `${path} belongs to no part of the house: move it, or add its part to scripts/architecture.mjs`,
+      );
       continue;
     }
     const targets = [];

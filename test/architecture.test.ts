@@ -5,7 +5,8 @@ const check = (sources: Record<string, string>) => violations(new Map(Object.ent
 
 describe("architecture check", () => {
   it("lets a stage use the backend contract and the table of backends", () => {
-    const text = 'import type { Backend } from "../backend.ts";\nimport { openBackend } from "../../backends/index.ts";';
+    const text =
+      'import type { Backend } from "../backend.ts";\nimport { openBackend } from "../../backends/index.ts";';
     expect(check({ "src/snr/scan.ts": text })).toEqual([]);
   });
 

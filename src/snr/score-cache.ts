@@ -46,9 +46,9 @@ export function openScoreCache(folder: string): ScoreCache {
 
 /** Where scores are kept when the caller names no folder: `$SPECTRUM_CACHE`, else the user's cache folder. */
 export function defaultScoreCacheFolder(env: NodeJS.ProcessEnv = process.env): string {
-  if (env["SPECTRUM_CACHE"]) return join(env["SPECTRUM_CACHE"], "scores");
+  if (env.SPECTRUM_CACHE) return join(env.SPECTRUM_CACHE, "scores");
   const base =
-    process.platform === "win32" ? env["LOCALAPPDATA"] : env["XDG_CACHE_HOME"] || join(homedir(), ".cache");
+    process.platform === "win32" ? env.LOCALAPPDATA : env.XDG_CACHE_HOME || join(homedir(), ".cache");
   return join(base ?? homedir(), "spectrum-tune", "scores");
 }
 

@@ -1,0 +1,68 @@
+// The exports of kernels/*.c, typed. Addresses are byte offsets into the memory given at instantiation; shapes and
+// layouts are stated at the C functions.
+import type { MatrixDType } from "../../src/tensor/dtype.ts";
+
+/** The numbers by which the kernels know the element types. */
+export const DTYPE_NUMBER = { F64: 0, F32: 1, F16: 2, BF16: 3 } as const satisfies Record<
+  MatrixDType,
+  number
+>;
+
+/** The functions that the module exports. */
+export interface Kernels {
+  maxAbs(at: number, count: number, dtype: number): number;
+  packRows(at: number, dtype: number, n: number, k: number, factor: number, packed: number): void;
+  packColumns(
+    at: number,
+    dtype: number,
+    n: number,
+    m: number,
+    k0: number,
+    k: number,
+    factor: number,
+    packed: number,
+  ): void;
+  gramAdd(packed: number, n: number, k: number, gram: number, ld: number): void;
+  gramMirror(gram: number, n: number, ld: number): void;
+  gramMax(gram: number, n: number, ld: number): number;
+  scale(at: number, count: number, factor: number): void;
+  clear(at: number, count: number): void;
+  bandWorkspace(order: number): number;
+  reducePanel(gram: number, ld: number, order: number, j: number, band: number, workspace: number): void;
+  chaseBulges(band: number, n: number, s0: number): void;
+  sweepGroup(): number;
+  bandWidth(): number;
+  bandLd(): number;
+  ql(n: number, diagonal: number, below: number): number;
+  readonly __heap_base: WebAssembly.Global;
+}
+
+const FUNCTIONS = [
+  "maxAbs",
+  "packRows",
+  "packColumns",
+  "gramAdd",
+  "gramMirror",
+  "gramMax",
+  "scale",
+  "clear",
+  "bandWorkspace",
+  "reducePanel",
+  "chaseBulges",
+  "sweepGroup",
+  "bandWidth",
+  "bandLd",
+  "ql",
+] as const satisfies readonly (keyof Kernels)[];
+
+function areKernels(exports: object): exports is Kernels {
+  return FUNCTIONS.every((name) => typeof Reflect.get(exports, name) === "function");
+}
+
+/** Instantiates the kernels over one memory; throws an Error when the module is not the one that this file describes. */
+export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  if (!areKernels(exports))
+    throw new Error("The embedded WebAssembly module lacks a kernel; rebuild the package");
+  return exports;
+}

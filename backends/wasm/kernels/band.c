@@ -1,0 +1,234 @@
+// Stage one: a symmetric matrix of order n to one of half-bandwidth BAND with the same eigenvalues, a panel of BAND
+// columns at a time, so that nearly all of the 4/3 n^3 flops are products of matrices.
+//
+// With V T V^T the block reflector of a panel's QR factorisation: Y = A V, S = T^T (V^T Y) T, X = Y T - V S / 2,
+// A -= V X^T + X V^T (Bischof, Lang and Sun, A framework for symmetric band reduction, ACM TOMS 26, 2000).
+//
+// The workspace of a panel of k rows:
+//   v       k x b, column-major: the panel, then the reflectors with their zeros and ones in place
+//   packed  the same reflectors, packed for products over rows: packed[(c / 4 * k + i) * 4 + c % 4]
+//   vxv     panels of 4 rows, 3b columns each, [V | X | V]: V X^T + X V^T is one product of depth 2b. X's place holds Y
+//           first.
+//   r, t, vty, vtv, w   b x b, column-major;  ts  2b x b, packed
+#include "kernels.h"
+
+enum { b = BAND, QR = 8 };  // QR: columns that a panel's factorisation applies to the rest at once
+
+typedef struct {
+  double r[b * b], t[b * b], vty[b * b], vtv[b * b], w[b * b];
+  double ts[2 * b * b];
+  double rows[4 * b];
+  double tau[b], t8[QR * QR];
+  double matrices[];  // v, packed, vxv
+} Workspace;
+
+// Doubles that reduce_panel needs for a matrix of order n.
+EXPORT(bandWorkspace) int band_workspace(int n) { return sizeof(Workspace) / 8 + n * b * 5; }
+
+// Factors columns c0 .. c0 + 7 of v (k rows) in place; r gets their part of R on and above the diagonal block.
+static NOINLINE void factor8(double *v, int k, int c0, double *tau, double *r, double *t8) {
+  for (int c = c0; c < c0 + QR; c++) {
+    double *x = v + (long)c * k + c;
+    const int n = k - c;
+    for (int i = c0; i < c; i++) r[c * b + i] = v[(long)c * k + i];
+    tau[c] = householder(x, n, &r[c * b + c]);
+    for (int q = c + 1; q < c0 + QR; q++) {
+      double *y = v + (long)q * k + c;
+      axpy(-tau[c] * dot(x, y, n), x, y, n);
+    }
+    for (int q = c0; q < c; q++) t8[(c - c0) * QR + q - c0] = dot(x, v + (long)q * k + c, n);
+  }
+  for (int c = 0; c < QR; c++)
+    for (int i = 0; i < c; i++) v[(long)(c0 + c) * k + c0 + i] = 0;
+  // T(0:i, i) = -tau_i T(0:i, 0:i) V^T v_i
+  for (int i = 0; i < QR; i++) {
+    double z[QR];
+    for (int q = 0; q < i; q++) z[q] = t8[i * QR + q];
+    for (int q = 0; q < i; q++) {
+      double s = 0;
+      for (int p = q; p < i; p++) s += t8[p * QR + q] * z[p];
+      t8[i * QR + q] = -tau[c0 + i] * s;
+    }
+    t8[i * QR + i] = tau[c0 + i];
+  }
+}
+
+// Applies the eight reflectors that begin at column c0 to columns c0 + 8 .. b - 1, two at a time.
+static NOINLINE void apply8(double *v, int k, int c0, const double *t8) {
+  const double *v8 = v + (long)c0 * k + c0;
+  const int n = k - c0;
+  for (int q = c0 + QR; q < b; q += 2) {
+    double *x = v + (long)q * k + c0, *y = x + k;
+    double w[2 * QR], t[2 * QR];  // [half of the reflectors][column x or y][4]
+    dot_4x2(v8, k, x, y, n, w);
+    dot_4x2(v8 + 4L * k, k, x, y, n, w + QR);
+    for (int h = 0; h < 2; h++)
+      for (int i = 0; i < QR; i++) {
+        double s = 0;
+        for (int p = 0; p <= i; p++) s += t8[i * QR + p] * w[(p >> 2) * QR + h * 4 + (p & 3)];
+        t[(i >> 2) * QR + h * 4 + (i & 3)] = s;
+      }
+    subtract_4x2(v8, k, x, y, n, t);
+    subtract_4x2(v8 + 4L * k, k, x, y, n, t + QR);
+  }
+}
+
+// QR factorisation of the panel v (k x b, k >= b): the reflectors stay in v, R goes to r.
+static void factor_panel(double *v, int k, double *tau, double *r, double *t8) {
+  for (int c0 = 0; c0 < b; c0 += QR) {
+    factor8(v, k, c0, tau, r, t8);
+    apply8(v, k, c0, t8);
+    for (int q = c0 + QR; q < b; q++)
+      for (int i = 0; i < QR; i++) {
+        r[q * b + c0 + i] = v[(long)q * k + c0 + i];
+        v[(long)q * k + c0 + i] = 0;
+      }
+  }
+}
+
+// The panel below the diagonal block of columns j .. j + b - 1, to column-major.
+static void gather_panel(const double *g, int ld, int j, int k, double *v) {
+  for (int p = 0; p < k / 4; p++) {
+    const double *s = g + ((long)((j + b) / 4 + p) * ld + j) * 4;
+    for (int c = 0; c < b; c++) {
+      STORE(v + (long)c * k + p * 4, LOAD(s + c * 4));
+      STORE(v + (long)c * k + p * 4 + 2, LOAD(s + c * 4 + 2));
+    }
+  }
+}
+
+static void pack_reflectors(const double *v, int k, double *packed, double *vxv) {
+  for (int p = 0; p < k / 4; p++) {
+    double *slot = vxv + (long)p * 12 * b;
+    for (int c = 0; c < b; c++) {
+      const double *s = v + (long)c * k + p * 4;
+      pair low = LOAD(s), high = LOAD(s + 2);
+      STORE(slot + c * 4, low);
+      STORE(slot + c * 4 + 2, high);
+      STORE(slot + 8 * b + c * 4, low);
+      STORE(slot + 8 * b + c * 4 + 2, high);
+      double *o = packed + ((long)(c / 4) * k + p * 4) * 4 + c % 4;
+      o[0] = s[0];
+      o[4] = s[1];
+      o[8] = s[2];
+      o[12] = s[3];
+    }
+  }
+}
+
+// Y = A V for the trailing matrix of order k that begins at row o; Y goes to X's place in vxv.
+static void multiply_trailing(const double *g, int ld, int o, int k, const double *packed, double *vxv) {
+  enum { ROWS = 16, DEPTH = 256 };  // panels of A and rows of V that stay in the cache
+  for (int q0 = 0; q0 < k / 4; q0 += ROWS) {
+    int q1 = min_int(q0 + ROWS, k / 4);
+    for (int p = q0; p < q1; p++) __builtin_memset(vxv + (long)p * 12 * b + 4 * b, 0, 4 * b * 8);
+    for (int k0 = 0; k0 < k; k0 += DEPTH) {
+      int depth = min_int(DEPTH, k - k0);
+      for (int p = q0; p < q1; p++) {
+        const double *a = g + ((long)(o / 4 + p) * ld + o + k0) * 4;
+        double *y = vxv + (long)p * 12 * b + 4 * b;
+        for (int c = 0; c < b / 4; c++) tile_add(a, packed + ((long)c * k + k0) * 4, y + c * 16, depth);
+      }
+    }
+  }
+}
+
+// One 4 x 4 tile of V^T Y, column-major, over all panels of rows; y points at the tile's columns in the first slot.
+static NOINLINE void tile_vty(const double *v, const double *y, int panels, double *out) {
+  pair c00 = ZERO, c01 = ZERO, c02 = ZERO, c03 = ZERO;
+  pair c10 = ZERO, c11 = ZERO, c12 = ZERO, c13 = ZERO;
+  for (int p = 0; p < panels; p++, y += 12 * b)
+    for (int i = 0; i < 4; i++) {
+      const double *s = y + i;
+      pair a0 = LOAD(v), a1 = LOAD(v + 2);
+      { pair x = SPLAT(s);      c00 = FMA(a0, x, c00); c10 = FMA(a1, x, c10); }
+      { pair x = SPLAT(s + 4);  c01 = FMA(a0, x, c01); c11 = FMA(a1, x, c11); }
+      { pair x = SPLAT(s + 8);  c02 = FMA(a0, x, c02); c12 = FMA(a1, x, c12); }
+      { pair x = SPLAT(s + 12); c03 = FMA(a0, x, c03); c13 = FMA(a1, x, c13); }
+      v += 4;
+      KEEP_POINTERS(v, s);
+    }
+  STORE(out, c00);
+  STORE(out + 2, c10);
+  STORE(out + 4, c01);
+  STORE(out + 6, c11);
+  STORE(out + 8, c02);
+  STORE(out + 10, c12);
+  STORE(out + 12, c03);
+  STORE(out + 14, c13);
+}
+
+static void put_tile(const double *tile, double *matrix, int row, int column) {
+  for (int c = 0; c < 4; c++)
+    for (int r = 0; r < 4; r++) matrix[(column + c) * b + row + r] = tile[c * 4 + r];
+}
+
+// ws->ts = [-S / 2; T], packed, from V^T Y and V^T V.
+static void small_matrices(Workspace *ws, int k, const double *packed, const double *vxv) {
+  double tile[16];
+  for (int c = 0; c < b; c += 4)
+    for (int e = 0; e < b; e += 4) {
+      const double *v = packed + (long)c * k;
+      tile_vty(v, vxv + 4 * b + e * 4, k / 4, tile);
+      put_tile(tile, ws->vty, c, e);
+      if (e < c) continue;
+      tile_vty(v, vxv + e * 4, k / 4, tile);
+      put_tile(tile, ws->vtv, c, e);
+    }
+  __builtin_memset(ws->t, 0, sizeof ws->t);
+  __builtin_memset(ws->w, 0, sizeof ws->w);
+  for (int i = 0; i < b; i++) {
+    for (int q = 0; q < i; q++) axpy(-ws->tau[i] * ws->vtv[i * b + q], ws->t + q * b, ws->t + i * b, q + 1);
+    ws->t[i * b + i] = ws->tau[i];
+  }
+  for (int i = 0; i < b; i++)
+    for (int q = 0; q <= i; q++) axpy(ws->t[i * b + q], ws->vty + q * b, ws->w + i * b, b);
+  for (int i = 0; i < b; i++)
+    for (int r = 0; r < b; r++) {
+      double *ts = ws->ts + ((long)(i / 4) * 2 * b + r) * 4 + i % 4;
+      ts[0] = -0.5 * dot(ws->t + r * b, ws->w + i * b, r + 1);
+      ts[b * 4] = ws->t[i * b + r];
+    }
+}
+
+// X = [V | Y] [-S / 2; T], over Y.
+static void form_x(Workspace *ws, int k, double *vxv) {
+  for (int p = 0; p < k / 4; p++) {
+    double *slot = vxv + (long)p * 12 * b;
+    __builtin_memset(ws->rows, 0, sizeof ws->rows);
+    for (int c = 0; c < b / 4; c++) tile_add(slot, ws->ts + c * 8 * b, ws->rows + c * 16, 2 * b);
+    __builtin_memcpy(slot + 4 * b, ws->rows, sizeof ws->rows);
+  }
+}
+
+// A -= V X^T + X V^T for the trailing matrix of order k that begins at row o.
+static void update_trailing(double *g, int ld, int o, int k, const double *vxv) {
+  enum { BLOCK = 32 };
+  const int panels = k / 4, first = o / 4;
+  for (int i0 = 0; i0 < panels; i0 += BLOCK)
+    for (int j0 = 0; j0 <= i0; j0 += BLOCK)
+      for (int i = i0; i < min_int(i0 + BLOCK, panels); i++)
+        for (int j = j0; j < min_int(j0 + BLOCK, i + 1); j++)
+          tile_subtract_mirrored(vxv + (long)i * 12 * b, vxv + (long)j * 12 * b + 4 * b,
+                                 g + ((long)(first + i) * ld + o + j * 4) * 4,
+                                 g + ((long)(first + j) * ld + o + i * 4) * 4, 2 * b);
+}
+
+// Reduces columns j .. j + b - 1 of g (order n, a multiple of b) and stores them in the band: column-major, lower,
+// band[c * BAND_LD + i] = A(c + i, c). Call for j = 0, b, .. n - b. The rows of the band below b are left alone.
+EXPORT(reducePanel) void reduce_panel(double *g, int ld, int n, int j, double *band, Workspace *ws) {
+  const int o = j + b, k = n - o;
+  for (int c = j; c < o; c++)
+    for (int i = c; i < o; i++) band[(long)c * BAND_LD + i - c] = g[((long)(i / 4) * ld + c) * 4 + i % 4];
+  if (k == 0) return;
+  double *v = ws->matrices, *packed = v + (long)k * b, *vxv = packed + (long)k * b;
+  gather_panel(g, ld, j, k, v);
+  factor_panel(v, k, ws->tau, ws->r, ws->t8);
+  for (int c = 0; c < b; c++)
+    for (int i = 0; i <= c; i++) band[(long)(j + c) * BAND_LD + b + i - c] = ws->r[c * b + i];
+  pack_reflectors(v, k, packed, vxv);
+  multiply_trailing(g, ld, o, k, packed, vxv);
+  small_matrices(ws, k, packed, vxv);
+  form_x(ws, k, vxv);
+  update_trailing(g, ld, o, k, vxv);
+}

@@ -1,0 +1,194 @@
+// Stage two: band to tridiagonal by chasing bulges, about 6 n^2 BAND flops (Murata and Horikoshi, 1975).
+//
+// Sweep s makes column s tridiagonal with one reflector, then follows the bulge down the band, a block of BAND columns
+// at a time. Sweep s + 1 may begin two blocks behind: GROUP sweeps run together, SEGMENT blocks at a time, so that a
+// part of the band is loaded into the cache once for all of them.
+//
+// The band is column-major and lower, bulge included: B(i, j) = band[j * BAND_LD + i - j].
+#include "kernels.h"
+
+enum { b = BAND, GROUP = 4, SEGMENT = 8 };
+
+// Two-sided update of the symmetric diagonal block of order n at `block`, lower half: A = H A H, H = I - tau v v^T.
+// w[n] is scratch. Two columns at a time; column j starts at block + j * BAND_LD with A(j, j).
+static NOINLINE void update_diagonal(double *block, int n, const double *v, double tau, double *w) {
+  for (int i = 0; i < n; i++) w[i] = 0;
+  int j = 0;
+  for (; j + 2 <= n; j += 2) {  // w = A v
+    const double *x = block + (long)j * BAND_LD, *y = x + BAND_LD;
+    double wx = x[0] * v[j] + x[1] * v[j + 1], wy = x[1] * v[j] + y[0] * v[j + 1];
+    pair s = ZERO, t = ZERO, vx = SPLAT(v + j), vy = SPLAT(v + j + 1);
+    x += 2;
+    y += 1;
+    const double *vs = v + j + 2;
+    double *ws = w + j + 2;
+    const int rest = n - j - 2;
+    int i = 0;
+    for (; i + 2 <= rest; i += 2) {
+      pair p = LOAD(x + i), q = LOAD(y + i), u = LOAD(vs + i);
+      s = FMA(p, u, s);
+      t = FMA(q, u, t);
+      STORE(ws + i, FMA(q, vy, FMA(p, vx, LOAD(ws + i))));
+    }
+    wx += sum2(s);
+    wy += sum2(t);
+    for (; i < rest; i++) {
+      wx += x[i] * vs[i];
+      wy += y[i] * vs[i];
+      ws[i] += x[i] * v[j] + y[i] * v[j + 1];
+    }
+    w[j] += wx;
+    w[j + 1] += wy;
+  }
+  if (j < n) w[j] += block[(long)j * BAND_LD] * v[j];
+
+  // w = tau A v - (tau^2 / 2) (v^T A v) v, then A -= v w^T + w v^T
+  double g = 0;
+  for (int i = 0; i < n; i++) {
+    w[i] *= tau;
+    g += w[i] * v[i];
+  }
+  axpy(-0.5 * tau * g, v, w, n);
+  for (j = 0; j + 2 <= n; j += 2) {
+    double *x = block + (long)j * BAND_LD, *y = x + BAND_LD;
+    x[0] -= 2 * v[j] * w[j];
+    x[1] -= v[j + 1] * w[j] + w[j + 1] * v[j];
+    y[0] -= 2 * v[j + 1] * w[j + 1];
+    pair vx = SPLAT(v + j), wx = SPLAT(w + j), vy = SPLAT(v + j + 1), wy = SPLAT(w + j + 1);
+    x += 2;
+    y += 1;
+    const double *vs = v + j + 2, *ws = w + j + 2;
+    const int rest = n - j - 2;
+    int i = 0;
+    for (; i + 2 <= rest; i += 2) {
+      pair p = LOAD(vs + i), q = LOAD(ws + i);
+      STORE(x + i, SUB(LOAD(x + i), ADD(MUL(p, wx), MUL(q, vx))));
+      STORE(y + i, SUB(LOAD(y + i), ADD(MUL(p, wy), MUL(q, vy))));
+    }
+    for (; i < rest; i++) {
+      x[i] -= vs[i] * w[j] + ws[i] * v[j];
+      y[i] -= vs[i] * w[j + 1] + ws[i] * v[j + 1];
+    }
+  }
+  if (j < n) block[(long)j * BAND_LD] -= 2 * v[j] * w[j];
+}
+
+// The block below the diagonal one, m x n, column j at e + j * (BAND_LD - 1): applies (v, tau) from the right, makes
+// the reflector (next, returned tau) that clears its first column below the first row, applies that from the left.
+static NOINLINE double update_below(double *e, int m, int n, const double *v, double tau, double *next, double *y) {
+  const int ld = BAND_LD - 1;
+  for (int i = 0; i < m; i++) y[i] = 0;
+  int j = 0;
+  for (; j + 4 <= n; j += 4) {  // y = E v
+    const double *a = e + (long)j * ld, *c = a + ld, *d = c + ld, *f = d + ld;
+    pair p = SPLAT(v + j), q = SPLAT(v + j + 1), r = SPLAT(v + j + 2), s = SPLAT(v + j + 3);
+    int i = 0;
+    for (; i + 2 <= m; i += 2)
+      STORE(y + i,
+            FMA(LOAD(f + i), s, FMA(LOAD(d + i), r, FMA(LOAD(c + i), q, FMA(LOAD(a + i), p, LOAD(y + i))))));
+    for (; i < m; i++) y[i] += a[i] * v[j] + c[i] * v[j + 1] + d[i] * v[j + 2] + f[i] * v[j + 3];
+  }
+  for (; j < n; j++) axpy(v[j], e + (long)j * ld, y, m);
+
+  for (int i = 0; i < m; i++) {
+    y[i] *= tau;
+    next[i] = e[i] - y[i] * v[0];
+  }
+  double next_tau = householder(next, m, e);
+  for (int i = 1; i < m; i++) e[i] = 0;
+
+  for (j = 1; j + 2 <= n; j += 2) {  // E -= y v^T, then E -= next_tau next (next^T E)
+    double *a = e + (long)j * ld, *c = a + ld;
+    pair p = SPLAT(v + j), q = SPLAT(v + j + 1), s = ZERO, t = ZERO;
+    double ss = 0, tt = 0;
+    int i = 0;
+    for (; i + 2 <= m; i += 2) {
+      pair yy = LOAD(y + i), u = LOAD(next + i);
+      pair x = SUB(LOAD(a + i), MUL(yy, p)), z = SUB(LOAD(c + i), MUL(yy, q));
+      STORE(a + i, x);
+      STORE(c + i, z);
+      s = FMA(x, u, s);
+      t = FMA(z, u, t);
+    }
+    for (; i < m; i++) {
+      a[i] -= y[i] * v[j];
+      c[i] -= y[i] * v[j + 1];
+      ss += a[i] * next[i];
+      tt += c[i] * next[i];
+    }
+    ss = (ss + sum2(s)) * next_tau;
+    tt = (tt + sum2(t)) * next_tau;
+    p = wasm_f64x2_splat(ss);
+    q = wasm_f64x2_splat(tt);
+    for (i = 0; i + 2 <= m; i += 2) {
+      pair u = LOAD(next + i);
+      STORE(a + i, SUB(LOAD(a + i), MUL(u, p)));
+      STORE(c + i, SUB(LOAD(c + i), MUL(u, q)));
+    }
+    for (; i < m; i++) {
+      a[i] -= next[i] * ss;
+      c[i] -= next[i] * tt;
+    }
+  }
+  if (j < n) {
+    double *a = e + (long)j * ld;
+    axpy(-v[j], y, a, m);
+    axpy(-next_tau * dot(a, next, m), next, a, m);
+  }
+  return next_tau;
+}
+
+typedef struct {
+  double v[2][b], tau;  // the reflector at work, and the one being made
+  int at, row, length, done;
+} Sweep;
+
+static void begin_sweep(Sweep *sweep, double *band, int n, int s) {
+  double *column = band + (long)s * BAND_LD + 1;
+  sweep->at = 0;
+  sweep->done = 0;
+  sweep->row = s + 1;
+  sweep->length = min_int(b, n - sweep->row);
+  for (int i = 0; i < sweep->length; i++) sweep->v[0][i] = column[i];
+  sweep->tau = householder(sweep->v[0], sweep->length, column);
+  for (int i = 1; i < sweep->length; i++) column[i] = 0;
+}
+
+static void chase_block(Sweep *sweep, double *band, int n) {
+  double scratch[b];
+  const double *v = sweep->v[sweep->at];
+  double *block = band + (long)sweep->row * BAND_LD;
+  update_diagonal(block, sweep->length, v, sweep->tau, scratch);
+  int row = sweep->row + sweep->length;
+  if (row >= n) {
+    sweep->done = 1;
+    return;
+  }
+  int length = min_int(b, n - row);
+  sweep->tau =
+      update_below(block + sweep->length, length, sweep->length, v, sweep->tau, sweep->v[sweep->at ^ 1], scratch);
+  sweep->at ^= 1;
+  sweep->row = row;
+  sweep->length = length;
+}
+
+// Chases the bulges of sweeps s0 .. s0 + sweepGroup() - 1 out of the band of a matrix of order n. Call for s0 = 0,
+// sweepGroup(), .. below n - 1; the diagonal is then band[j * BAND_LD], the one below it band[j * BAND_LD + 1].
+EXPORT(chaseBulges) void chase_bulges(double *band, int n, int s0) {
+  Sweep sweeps[GROUP];
+  const int count = min_int(GROUP, n - 1 - s0);
+  for (int q = 0; q < count; q++) sweeps[q].done = 0;
+  int left = count;
+  for (int segment = 0; left > 0; segment++)
+    for (int q = 0; q < count; q++) {
+      if (sweeps[q].done) continue;
+      if (segment == 0) begin_sweep(&sweeps[q], band, n, s0 + q);
+      int k = segment * SEGMENT - 2 * q, end = k + SEGMENT;
+      for (k = k < 0 ? 0 : k; k < end && !sweeps[q].done; k++) chase_block(&sweeps[q], band, n);
+      left -= sweeps[q].done;
+    }
+}
+
+EXPORT(sweepGroup) int sweep_group(void) { return GROUP; }
+EXPORT(bandWidth) int band_width(void) { return BAND; }
+EXPORT(bandLd) int band_ld(void) { return BAND_LD; }

@@ -1,0 +1,138 @@
+// From the bytes of a checkpoint to packed panels of doubles. Little-endian, like WebAssembly's memory; every element
+// type here fits a double exactly.
+#include "kernels.h"
+
+enum { F64 = 0, F32 = 1, F16 = 2, BF16 = 3 };  // numbered as in ../solver.ts
+
+static inline __attribute__((always_inline)) int element_bytes(int dtype) {
+  return dtype == F64 ? 8 : dtype == F32 ? 4 : 2;
+}
+
+// Four halves, zero-extended to 32 bits, to floats. The exponent is rebased by a product with 2^112, exact also for
+// subnormals; an exponent of all ones (NaN, Infinity) is put back by hand.
+static inline v128_t halves_to_floats(v128_t h) {
+  v128_t magnitude = wasm_v128_and(h, wasm_i32x4_const_splat(0x7fff));
+  v128_t special = wasm_i32x4_ge(magnitude, wasm_i32x4_const_splat(0x7c00));
+  v128_t value = wasm_f32x4_mul(wasm_i32x4_shl(magnitude, 13), wasm_f32x4_const_splat(0x1p112f));
+  value = wasm_v128_or(value, wasm_v128_and(special, wasm_i32x4_const_splat(0x7f800000)));
+  return wasm_v128_or(value, wasm_i32x4_shl(wasm_v128_and(h, wasm_i32x4_const_splat(0x8000)), 16));
+}
+
+// Four elements from p, any alignment, to doubles.
+static inline __attribute__((always_inline)) void load4(const char *p, int dtype, pair *low, pair *high) {
+  if (dtype == F64) {
+    *low = LOAD(p);
+    *high = LOAD(p + 16);
+    return;
+  }
+  v128_t f;
+  if (dtype == F32) {
+    f = LOAD(p);
+  } else {
+    v128_t u = wasm_u32x4_load16x4(p);
+    f = dtype == BF16 ? wasm_i32x4_shl(u, 16) : halves_to_floats(u);
+  }
+  *low = wasm_f64x2_promote_low_f32x4(f);
+  *high = wasm_f64x2_promote_low_f32x4(wasm_i32x4_shuffle(f, f, 2, 3, 2, 3));
+}
+
+// The same for the count < 4 elements left at the end of a row; the rest is zero.
+static inline __attribute__((always_inline)) void load_rest(const char *p, int dtype, int count, pair *low, pair *high) {
+  char bytes[32];
+  __builtin_memset(bytes, 0, sizeof bytes);
+  for (int i = 0; i < count * element_bytes(dtype); i++) bytes[i] = p[i];
+  load4(bytes, dtype, low, high);
+}
+
+static inline __attribute__((always_inline)) double max_abs_as(const char *p, int count, int dtype) {
+  pair most = ZERO, taint = ZERO, low, high;
+  for (int i = 0; i < count; i += 4, p += 4 * element_bytes(dtype)) {
+    if (count - i >= 4) load4(p, dtype, &low, &high);
+    else load_rest(p, dtype, count - i, &low, &high);
+    most = wasm_f64x2_pmax(most, wasm_f64x2_pmax(wasm_f64x2_abs(low), wasm_f64x2_abs(high)));
+    taint = ADD(taint, ADD(MUL(low, ZERO), MUL(high, ZERO)));  // 0, or NaN once an element is not finite
+  }
+  double a = wasm_f64x2_extract_lane(most, 0), b = wasm_f64x2_extract_lane(most, 1);
+  return (a > b ? a : b) + sum2(taint);
+}
+
+// Largest magnitude of count elements; NaN when any is NaN or Infinity.
+EXPORT(maxAbs) double max_abs(const char *p, int count, int dtype) {
+  switch (dtype) {
+    case F64: return max_abs_as(p, count, F64);
+    case F32: return max_abs_as(p, count, F32);
+    case F16: return max_abs_as(p, count, F16);
+    default: return max_abs_as(p, count, BF16);
+  }
+}
+
+// Tall: a is k x n, row-major and contiguous; panel p holds columns 4p .. 4p + 3: out[(p * k + i) * 4 + c].
+// Eight panels at a time: whole cache lines are read, and only eight streams are written.
+static inline __attribute__((always_inline)) void pack_rows_as(const char *a, int n, int k, double factor, double *out,
+                                                               int dtype) {
+  const int bytes = element_bytes(dtype), panels = (n + 3) / 4;
+  const pair f = wasm_f64x2_splat(factor);
+  for (int p0 = 0; p0 < panels; p0 += 8) {
+    int p1 = min_int(p0 + 8, panels);
+    for (int i = 0; i < k; i++) {
+      const char *row = a + ((long)i * n + p0 * 4) * bytes;
+      double *o = out + ((long)p0 * k + i) * 4;
+      for (int p = p0; p < p1; p++, row += 4 * bytes, o += (long)k * 4) {
+        pair low, high;
+        if (n - p * 4 >= 4) load4(row, dtype, &low, &high);
+        else load_rest(row, dtype, n - p * 4, &low, &high);
+        STORE(o, MUL(low, f));
+        STORE(o + 2, MUL(high, f));
+      }
+    }
+  }
+}
+
+EXPORT(packRows) void pack_rows(const char *a, int dtype, int n, int k, double factor, double *out) {
+  switch (dtype) {
+    case F64: pack_rows_as(a, n, k, factor, out, F64); break;
+    case F32: pack_rows_as(a, n, k, factor, out, F32); break;
+    case F16: pack_rows_as(a, n, k, factor, out, F16); break;
+    default: pack_rows_as(a, n, k, factor, out, BF16);
+  }
+}
+
+// Wide: a is n x m, row-major and whole; panel p holds columns k0 .. k0 + k - 1 of rows 4p .. 4p + 3, that is four
+// columns of a's transpose: out[(p * k + i) * 4 + r] = a(4p + r, k0 + i). Rows past n are zero.
+static inline __attribute__((always_inline)) void pack_columns_as(const char *a, int n, int m, int k0, int k,
+                                                                  double factor, double *out, int dtype) {
+  const int bytes = element_bytes(dtype), panels = (n + 3) / 4;
+  const pair f = wasm_f64x2_splat(factor);
+  for (int p = 0; p < panels; p++) {
+    for (int r = 0; r < 4; r++) {
+      double *o = out + (long)p * k * 4 + r;
+      if (4 * p + r >= n) {
+        for (int i = 0; i < k; i++) o[(long)i * 4] = 0;
+        continue;
+      }
+      const char *row = a + ((unsigned long)(4 * p + r) * m + k0) * bytes;
+      for (int i = 0; i < k; i += 4, row += 4 * bytes, o += 16) {
+        int left = k - i;
+        pair low, high;
+        if (left >= 4) load4(row, dtype, &low, &high);
+        else load_rest(row, dtype, left, &low, &high);
+        low = MUL(low, f);
+        high = MUL(high, f);
+        o[0] = wasm_f64x2_extract_lane(low, 0);
+        if (left > 1) o[4] = wasm_f64x2_extract_lane(low, 1);
+        if (left > 2) o[8] = wasm_f64x2_extract_lane(high, 0);
+        if (left > 3) o[12] = wasm_f64x2_extract_lane(high, 1);
+      }
+    }
+  }
+}
+
+EXPORT(packColumns) void pack_columns(const char *a, int dtype, int n, int m, int k0, int k, double factor,
+                                      double *out) {
+  switch (dtype) {
+    case F64: pack_columns_as(a, n, m, k0, k, factor, out, F64); break;
+    case F32: pack_columns_as(a, n, m, k0, k, factor, out, F32); break;
+    case F16: pack_columns_as(a, n, m, k0, k, factor, out, F16); break;
+    default: pack_columns_as(a, n, m, k0, k, factor, out, BF16);
+  }
+}

@@ -1,0 +1,47 @@
+// What the kernels share: SIMD names, the panel format and the routines that several of them use.
+//
+// Panel format: four rows (or columns) are interleaved, so that a 4 x 4 tile is 16 adjacent doubles and a panel is
+// already packed for the micro-kernels. A symmetric matrix G of order N, N % 4 == 0, is g[(p * ld + j) * 4 + r] =
+// G(4p + r, j). Everything else is column-major.
+#pragma once
+#include <wasm_simd128.h>
+
+#define EXPORT(name) __attribute__((export_name(#name)))
+// Kernels stay apart: inlined into a bigger function, V8 runs out of registers and the rate halves.
+#define NOINLINE __attribute__((noinline))
+// Hides pointer increments from the optimiser, which would otherwise rewrite the loop into one that V8 compiles badly
+// (18.7 instead of 27.8 GFLOP/s).
+#define KEEP_POINTERS(a, b) __asm__ volatile("" : "+r"(a), "+r"(b)::"memory")
+
+typedef v128_t pair;  // two doubles
+
+#define LOAD(p) wasm_v128_load(p)
+#define STORE(p, v) wasm_v128_store(p, v)
+#define SPLAT(p) wasm_v128_load64_splat(p)
+#define ZERO wasm_i64x2_const(0, 0)
+#define ADD wasm_f64x2_add
+#define SUB wasm_f64x2_sub
+#define MUL wasm_f64x2_mul
+// c + a * b, rounded twice: the same bits everywhere. A relaxed-SIMD build would put wasm_f64x2_relaxed_madd here.
+#define FMA(a, b, c) ADD(c, MUL(a, b))
+
+static inline double sum2(pair v) { return wasm_f64x2_extract_lane(v, 0) + wasm_f64x2_extract_lane(v, 1); }
+static inline int min_int(int a, int b) { return a < b ? a : b; }
+
+// The order of G is padded to a multiple of BAND, the half-bandwidth between the two stages, which is also the number
+// of columns that stage one factors at once.
+#define BAND 32
+// Rows of the band's column-major storage: the band, the bulge below it, and two to keep columns off each other's sets.
+#define BAND_LD (2 * BAND + 2)
+
+// tile.c: c is one 4 x 4 tile, column-major; a and b are packed panels of k rows of 4, k >= 1.
+void tile_add(const double *a, const double *b, double *c, int k);
+void tile_subtract_mirrored(const double *a, const double *b, double *c, double *t, int k);
+
+// vector.c
+double dot(const double *x, const double *y, int n);
+void axpy(double a, const double *x, double *y, int n);
+void scale(double a, double *x, int n);
+double householder(double *x, int n, double *beta);
+void dot_4x2(const double *v, int ldv, const double *x, const double *y, int n, double *out);
+void subtract_4x2(const double *v, int ldv, double *x, double *y, int n, const double *w);

@@ -1,0 +1,142 @@
+// One worker thread as the pool sees it: it feeds a matrix through the staging area and waits for the values.
+import { Worker } from "node:worker_threads";
+import type { MatrixSource } from "../../src/backend.ts";
+import { matrixDTypeBytes } from "../../src/tensor/dtype.ts";
+import {
+  CLOSED_WORD,
+  type Reply,
+  type Request,
+  SLOT_BYTES,
+  SLOTS,
+  STAGING_BYTES,
+  slotBytes,
+} from "./protocol.ts";
+
+interface Job {
+  readonly number: number;
+  readonly resolve: (values: Float64Array) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Owns one thread and its staging area. One `singularValues` at a time. */
+export class PoolWorker {
+  readonly #staging = new SharedArrayBuffer(STAGING_BYTES);
+  readonly #worker: Worker;
+  readonly #exited: Promise<void>;
+  readonly #freeSlots = Array.from({ length: SLOTS }, (_, slot) => slot);
+  #wake: () => void = () => {};
+  #jobs = 0;
+  #job: Job | null = null;
+  /** Why the thread is gone; null while it lives. */
+  #death: Error | null = null;
+
+  constructor() {
+    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: this.#staging });
+    this.#worker.on("message", (reply: Reply) => this.#receive(reply));
+    this.#worker.on("error", (cause) =>
+      this.#die(new Error("A worker of the wasm backend crashed", { cause })),
+    );
+    this.#exited = new Promise((resolve) => {
+      this.#worker.on("exit", (code) => {
+        this.#die(new Error(`A worker of the wasm backend stopped with code ${code}`));
+        resolve();
+      });
+    });
+    this.#worker.unref();
+  }
+
+  get alive(): boolean {
+    return this.#death === null;
+  }
+
+  /** All singular values of one matrix, descending; see {@link Backend.singularValues}. */
+  async singularValues(matrix: MatrixSource): Promise<Float64Array> {
+    if (this.#death !== null) throw this.#death;
+    this.#worker.ref(); // a thread at work keeps the process alive, an idle one does not
+    try {
+      const number = ++this.#jobs;
+      const values = new Promise<Float64Array>((resolve, reject) => {
+        this.#job = { number, resolve, reject };
+      });
+      return await Promise.race([values, this.#feed(matrix, number).then(() => values)]);
+    } finally {
+      this.#job = null;
+      this.#worker.unref();
+    }
+  }
+
+  /** Rejects the call in progress and ends the thread at its next look at the closed word. */
+  async close(): Promise<void> {
+    this.#worker.ref();
+    this.#job?.reject(new Error("The wasm backend was closed"));
+    this.#job = null;
+    this.#wake();
+    Atomics.store(new Int32Array(this.#staging, 0, 1), CLOSED_WORD, 1);
+    this.#post({ kind: "stop" });
+    await this.#exited;
+  }
+
+  #post(request: Request): void {
+    this.#worker.postMessage(request);
+  }
+
+  /** Sends the rows of job `number` for as long as that is the job at work. */
+  async #feed({ shape, dtype, rows }: MatrixSource, number: number): Promise<void> {
+    const rowBytes = shape[1] * matrixDTypeBytes(dtype);
+    this.#post({ kind: "begin", job: number, header: { shape, dtype } });
+    for await (const block of rows) {
+      if (block.length % rowBytes !== 0) {
+        throw new RangeError(
+          `Cannot read a ${shape[0]} x ${shape[1]} matrix of ${dtype}: ` +
+            `got a block of ${block.length} bytes, which is no multiple of a row's ${rowBytes}`,
+        );
+      }
+      for (let at = 0; at < block.length; at += SLOT_BYTES) {
+        const slot = await this.#takeSlot(number);
+        if (slot === null) return;
+        const part = block.subarray(at, at + SLOT_BYTES);
+        slotBytes(this.#staging, slot).set(part);
+        this.#post({ kind: "bytes", slot, sizeBytes: part.length });
+      }
+      if (this.#job?.number !== number) return;
+    }
+    if (this.#job?.number === number) this.#post({ kind: "finish" });
+  }
+
+  /** A slot to fill; null once job `number` is over. */
+  async #takeSlot(number: number): Promise<number | null> {
+    while (this.#job?.number === number) {
+      const slot = this.#freeSlots.pop();
+      if (slot !== undefined) return slot;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    return null;
+  }
+
+  #receive(reply: Reply): void {
+    switch (reply.kind) {
+      case "free":
+        this.#freeSlots.push(reply.slot);
+        this.#wake();
+        return;
+      case "done":
+        if (this.#job?.number === reply.job) this.#job.resolve(reply.values);
+        return;
+      case "failed":
+        if (this.#job?.number === reply.job) this.#job.reject(reply.error);
+        this.#wake();
+        return;
+      default:
+        reply satisfies never;
+    }
+  }
+
+  #die(error: Error): void {
+    this.#death ??= error;
+    this.#job?.reject(this.#death);
+    this.#job = null;
+    this.#wake();
+  }
+}

@@ -1,0 +1,89 @@
+// The open wasm backend: as many worker threads as it may use, started when first needed, one matrix on each; more
+// calls wait in line, their rows untouched.
+import type { Backend, MatrixSource } from "../../src/backend.ts";
+import { KERNELS_SOURCE_SHA256 } from "./kernels.wasm.ts";
+import { PoolWorker } from "./pool-worker.ts";
+
+interface Waiting {
+  readonly resolve: (worker: PoolWorker) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** The `wasm` backend, open. `fast` has no kernels of its own yet: both precisions compute, and report, `exact`. */
+export class WasmBackend implements Backend {
+  readonly name = "wasm";
+  readonly version = `1-${KERNELS_SOURCE_SHA256.slice(0, 12)}`;
+  readonly precision = "exact";
+  readonly concurrency: number;
+  readonly #idle: PoolWorker[] = [];
+  readonly #all = new Set<PoolWorker>();
+  readonly #line: Waiting[] = [];
+  #closed: Promise<void> | null = null;
+
+  /** @param threads - worker threads, at least 1. */
+  constructor(threads: number) {
+    this.concurrency = threads;
+  }
+
+  async singularValues(matrix: MatrixSource): Promise<Float64Array> {
+    checkShape(matrix.shape);
+    const worker = await this.#acquire();
+    try {
+      return await worker.singularValues(matrix);
+    } finally {
+      this.#release(worker);
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#closeAll();
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #closeAll(): Promise<void> {
+    for (const { reject } of this.#line.splice(0)) reject(closedError());
+    await Promise.all([...this.#all].map((worker) => worker.close()));
+  }
+
+  async #acquire(): Promise<PoolWorker> {
+    if (this.#closed !== null) throw closedError();
+    return (
+      this.#idle.pop() ??
+      this.#start() ??
+      new Promise((resolve, reject) => this.#line.push({ resolve, reject }))
+    );
+  }
+
+  #start(): PoolWorker | null {
+    if (this.#all.size >= this.concurrency) return null;
+    const worker = new PoolWorker();
+    this.#all.add(worker);
+    return worker;
+  }
+
+  /** Hands the worker to the next in line; one that died is replaced. */
+  #release(worker: PoolWorker): void {
+    if (this.#closed !== null) return;
+    if (!worker.alive) this.#all.delete(worker);
+    const next = this.#line.shift();
+    const free = worker.alive ? worker : next && this.#start();
+    if (!free) return;
+    if (next) next.resolve(free);
+    else this.#idle.push(free);
+  }
+}
+
+function closedError(): Error {
+  return new Error("The wasm backend was closed");
+}
+
+function checkShape(shape: readonly [number, number]): void {
+  if (shape.every((side) => Number.isSafeInteger(side) && side >= 1)) return;
+  throw new RangeError(
+    `Cannot compute the singular values of a ${shape[0]} x ${shape[1]} matrix: it has no elements`,
+  );
+}

@@ -1,0 +1,28 @@
+// What the pool and its workers say to each other. Bytes travel in a shared staging area: the word that closes the
+// backend, then SLOTS blocks that the pool fills and the worker hands back.
+import type { MatrixHeader } from "./layout.ts";
+
+export const SLOTS = 2;
+export const SLOT_BYTES = 2 ** 20;
+/** Index of the word that is 1 once the backend is closed. */
+export const CLOSED_WORD = 0;
+const SLOTS_AT = 64;
+export const STAGING_BYTES = SLOTS_AT + SLOTS * SLOT_BYTES;
+
+/** The bytes of one slot. */
+export function slotBytes(staging: SharedArrayBuffer, slot: number): Uint8Array {
+  return new Uint8Array(staging, SLOTS_AT + slot * SLOT_BYTES, SLOT_BYTES);
+}
+
+/** To a worker. Each matrix is `begin`, `bytes` .., `finish`; a new `begin` drops what was in progress. */
+export type Request =
+  | { readonly kind: "begin"; readonly job: number; readonly header: MatrixHeader }
+  | { readonly kind: "bytes"; readonly slot: number; readonly sizeBytes: number }
+  | { readonly kind: "finish" }
+  | { readonly kind: "stop" };
+
+/** From a worker. Each `bytes` is answered by `free`; each `begin` by at most one `done` or `failed`. */
+export type Reply =
+  | { readonly kind: "free"; readonly slot: number }
+  | { readonly kind: "done"; readonly job: number; readonly values: Float64Array<ArrayBuffer> }
+  | { readonly kind: "failed"; readonly job: number; readonly error: unknown };

@@ -1,0 +1,55 @@
+// A worker thread of the wasm backend: one solver, one matrix at a time. Started by pool.ts.
+import { parentPort, workerData } from "node:worker_threads";
+import { KERNELS_BASE64 } from "./kernels.wasm.ts";
+import { CLOSED_WORD, type Reply, type Request, slotBytes } from "./protocol.ts";
+import { Solver } from "./solver.ts";
+
+const port = parentPort;
+if (port === null) throw new Error("worker.js is started by the wasm backend, not by hand");
+const staging: SharedArrayBuffer = workerData;
+const control = new Int32Array(staging, 0, 1);
+const reply = (message: Reply) => port.postMessage(message);
+
+const kernels = new WebAssembly.Module(Buffer.from(KERNELS_BASE64, "base64"));
+const solver = new Solver(kernels, () => Atomics.load(control, CLOSED_WORD) === 1);
+
+/** The matrix at work; null between matrices and after one has failed, when its remaining bytes are dropped. */
+let job: number | null = null;
+
+function attempt(step: () => void): void {
+  const attempted = job;
+  if (attempted === null) return;
+  try {
+    step();
+  } catch (error) {
+    job = null;
+    reply({ kind: "failed", job: attempted, error });
+  }
+}
+
+function handle(request: Request): void {
+  switch (request.kind) {
+    case "begin":
+      job = request.job;
+      attempt(() => solver.begin(request.header));
+      return;
+    case "bytes":
+      attempt(() => solver.append(slotBytes(staging, request.slot).subarray(0, request.sizeBytes)));
+      reply({ kind: "free", slot: request.slot });
+      return;
+    case "finish":
+      attempt(() => {
+        const values = solver.finish();
+        if (job !== null) reply({ kind: "done", job, values });
+        job = null;
+      });
+      return;
+    case "stop":
+      port?.close();
+      return;
+    default:
+      request satisfies never;
+  }
+}
+
+port.on("message", handle);

@@ -1,0 +1,157 @@
+// The whole command `spectrum scan`, process start to files written, on the shapes of SmolLM-135M, beside the original
+// spectrum.py where Python has torch and SPECTRUM_PY names it. The scores of both are compared before timing counts.
+//
+//   npm run bench                                       ours alone
+//   SPECTRUM_PY=path/to/spectrum.py npm run bench       beside the original
+import { spawnSync } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Bench } from "tinybench";
+import { writeCheckpoint } from "./checkpoint.ts";
+import { type Command, type CommandCost, hardware, runCommand } from "./whole-command.ts";
+
+const ROUNDS = 5;
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Seconds and bytes of one contender: least and median. */
+interface Summary {
+  readonly name: string;
+  readonly seconds: { readonly min: number; readonly median: number };
+  readonly peakBytes: { readonly min: number; readonly median: number };
+}
+
+const folder = await mkdtemp(join(tmpdir(), "spectrum-bench-"));
+try {
+  await main();
+} finally {
+  await rm(folder, { recursive: true, force: true });
+}
+
+async function main(): Promise<void> {
+  const model = join(folder, "smollm-135m");
+  console.error("Generating a checkpoint with the shapes of SmolLM-135M ...");
+  const parameters = await writeCheckpoint(model);
+  const commands = new Map([["spectrum scan", ours(model)]]);
+  const original = originalCommand(model);
+  if (original) commands.set("original spectrum.py", original);
+
+  for (const command of commands.values()) await runCommand(command);
+  const difference = original ? await largestDifference(model) : null;
+  const costs = await measure(commands);
+  const summaries = [...costs].map(([name, runs]) => summarize(name, runs));
+  print(summaries, parameters, difference);
+}
+
+/** Our command, with the cache off: every matrix is computed in every run. */
+function ours(model: string): Command {
+  const peakFile = join(folder, "ours.peak");
+  const cli = join(root, "dist/src/cli.js");
+  const args = ["scan", model, "--out", join(folder, "results.json"), "--no-cache"];
+  const hook = join(root, "bench/peak-memory.mjs");
+  return {
+    file: process.execPath,
+    args: ["--import", hook, cli, ...args],
+    cwd: folder,
+    env: { PEAK_FILE: peakFile },
+    peakFile,
+  };
+}
+
+/** The original's command, where it can run; null, with the reason on stderr, where it cannot. */
+function originalCommand(model: string): Command | null {
+  const script = process.env.SPECTRUM_PY;
+  const python = process.env.PYTHON ?? "python3";
+  if (!script) {
+    console.error(
+      "The original is not measured: set SPECTRUM_PY to its spectrum.py (needs Python with torch).",
+    );
+    return null;
+  }
+  const check = spawnSync(python, ["-c", "import torch, transformers, prompt_toolkit, tqdm"], {
+    encoding: "utf8",
+  });
+  if (check.status !== 0) {
+    console.error(
+      `The original is not measured: ${check.stderr?.trim().split("\n").at(-1) ?? `no ${python}`}`,
+    );
+    return null;
+  }
+  const peakFile = join(folder, "original.peak");
+  const driver = join(root, "bench/peers/original.py");
+  return { file: python, args: [driver, script, model], cwd: folder, env: { PEAK_FILE: peakFile }, peakFile };
+}
+
+/** Largest relative difference between our scores and the original's float32 ones. */
+async function largestDifference(model: string): Promise<number> {
+  const slug = model.split("/").at(-1)?.replaceAll("_", "-");
+  const theirs = JSON.parse(
+    await readFile(join(folder, `model_snr_results/snr_results_${slug}.json`), "utf8"),
+  ) as Record<string, { snr: number }>;
+  const results = JSON.parse(await readFile(join(folder, "results.json"), "utf8")) as {
+    modules: { name: string; snr?: { spectrum: number | null } }[];
+  };
+  let largest = 0;
+  for (const { name, snr } of results.modules) {
+    if (!snr || snr.spectrum === null) continue;
+    const reference = theirs[name]?.snr;
+    if (reference === undefined) throw new Error(`The original has no score of ${name}`);
+    largest = Math.max(largest, Math.abs(snr.spectrum / reference - 1));
+  }
+  if (largest > 1e-3) throw new Error(`Scores differ from the original's by ${largest}: nothing was timed`);
+  return largest;
+}
+
+async function measure(commands: ReadonlyMap<string, Command>): Promise<Map<string, CommandCost[]>> {
+  const costs = new Map<string, CommandCost[]>();
+  const bench = new Bench({ iterations: ROUNDS, time: 0, warmup: false, throws: true });
+  for (const [name, command] of commands) {
+    const runs: CommandCost[] = [];
+    costs.set(name, runs);
+    bench.add(name, async () => {
+      runs.push(await runCommand(command));
+    });
+  }
+  await bench.run();
+  return costs;
+}
+
+function summarize(name: string, runs: readonly CommandCost[]): Summary {
+  const of = (pick: (run: CommandCost) => number) => {
+    const sorted = runs.map(pick).sort((a, b) => a - b);
+    return { min: sorted[0] ?? 0, median: sorted[sorted.length >> 1] ?? 0 };
+  };
+  return { name, seconds: of((run) => run.seconds), peakBytes: of((run) => run.peakBytes) };
+}
+
+function print(summaries: readonly Summary[], parameters: number, difference: number | null): void {
+  const [first, second] = summaries;
+  console.log(
+    `Scan of ${(parameters / 1e6).toFixed(1)} M parameters, whole command, ${ROUNDS} runs, on ${hardware()}`,
+  );
+  console.table(
+    summaries.map(({ name, seconds, peakBytes }) => ({
+      command: name,
+      "min s": Number(seconds.min.toFixed(2)),
+      "median s": Number(seconds.median.toFixed(2)),
+      "peak MB": Math.round(peakBytes.median / 1e6),
+    })),
+  );
+  const ratios =
+    first && second
+      ? {
+          timesFaster: second.seconds.median / first.seconds.median,
+          memoryShare: first.peakBytes.median / second.peakBytes.median,
+          largestDifference: difference,
+        }
+      : {};
+  if (first && second) {
+    console.log(
+      `${(second.seconds.median / first.seconds.median).toFixed(2)} times as fast, ` +
+        `${((100 * first.peakBytes.median) / second.peakBytes.median).toFixed(0)} % of the memory, ` +
+        `scores within ${difference?.toExponential(1)} of the original's float32`,
+    );
+  }
+  console.log(JSON.stringify({ bench: "scan", hardware: hardware(), parameters, summaries, ...ratios }));
+}

@@ -1,0 +1,165 @@
+// The bytes of a module: who they are (for the cache), and as the rows that a backend takes.
+import { createHash } from "node:crypto";
+import type { MatrixSource } from "../backend.ts";
+import type { Model, ModelFile, ModelTensor } from "../hub/model.ts";
+import type { ModelModule } from "../modules/module.ts";
+import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
+import { type BlockScale, blockScale, dequantizeRows } from "../tensor/scale.ts";
+import { readAhead } from "./read-ahead.ts";
+
+/** How much of a matrix is asked for at once, in bytes; rounded to whole rows. */
+const BLOCK_BYTES = 4 << 20;
+
+/** How much of a matrix may be read while its backend is still busy with others, in bytes. */
+const READ_AHEAD_BYTES = 64 << 20;
+
+/** A module with its matrix shape known: what can be scored. */
+export interface MatrixModule extends ModelModule {
+  readonly matrix: readonly [rows: number, columns: number];
+}
+
+/** Where in which file the bytes of something are. */
+interface Span {
+  readonly file: string;
+  readonly begin: number;
+  readonly end: number;
+}
+
+/**
+ * Identity of the bytes of a module: for a file whose SHA-256 the Hub states, that and the range, without reading;
+ * otherwise the SHA-256 of the bytes themselves.
+ */
+export async function contentOf(model: Model, module: MatrixModule, signal?: AbortSignal): Promise<string> {
+  return identify(model, spanOf(model, module), signal);
+}
+
+/** Identity of the scales that decoding the module needs; null when it needs none. */
+export async function scaleContentOf(model: Model, module: MatrixModule): Promise<string | null> {
+  return module.scale === null ? null : identify(model, tensorOf(model, module.scale));
+}
+
+/** The module's matrix for a backend: reading begins at once. 8-bit floats are decoded to F32 on the way. */
+export async function matrixOf(
+  model: Model,
+  module: MatrixModule,
+  signal?: AbortSignal,
+): Promise<MatrixSource> {
+  const { dtype, matrix, name } = module;
+  if (!isFloatDType(dtype)) throw new TypeError(`Cannot score "${name}": ${dtype} holds no real numbers`);
+  const scale = await readScale(model, module);
+  const stored = readAhead(readRows(model, module, signal), READ_AHEAD_BYTES);
+  const is8Bit = dtype === "F8_E4M3" || dtype === "F8_E5M2";
+  if (!is8Bit && module.scale === null) return { shape: matrix, dtype, rows: stored };
+  return { shape: matrix, dtype: "F32", rows: dequantized(stored, dtype, scale, matrix[1]) };
+}
+
+/** Bytes of the matrix as stored, for progress. */
+export function storedBytes(model: Model, module: MatrixModule): number {
+  const { begin, end } = spanOf(model, module);
+  return end - begin;
+}
+
+/** SHA-256 of a whole weights file, in lower-case hex. */
+export function hashFile(
+  model: Model,
+  { name, sizeBytes }: ModelFile,
+  signal?: AbortSignal,
+): Promise<string> {
+  return hash(model, { file: name, begin: 0, end: sizeBytes }, signal);
+}
+
+/** Undecoded rows, in blocks of about {@link BLOCK_BYTES}. */
+function readRows(model: Model, module: MatrixModule, signal?: AbortSignal): AsyncIterable<Uint8Array> {
+  const { file, begin, end } = spanOf(model, module);
+  const rowBytes = (end - begin) / module.matrix[0];
+  const blockBytes = Math.max(1, Math.floor(BLOCK_BYTES / rowBytes)) * rowBytes;
+  return model.readFile(file, { begin, end, blockBytes, ...(signal && { signal }) });
+}
+
+async function* dequantized(
+  blocks: AsyncIterable<Uint8Array>,
+  dtype: FloatDType,
+  scale: BlockScale,
+  columns: number,
+): AsyncIterable<Uint8Array> {
+  let firstRow = 0;
+  for await (const block of blocks) {
+    const rows = dequantizeRows(block, dtype, { ...scale, firstRow, columns });
+    firstRow += rows.byteLength / 4 / columns;
+    yield rows;
+  }
+}
+
+/** The scales of a quantised module; 1 for the whole of one that has none. */
+async function readScale(model: Model, module: MatrixModule): Promise<BlockScale> {
+  const { matrix, expert } = module;
+  if (module.scale === null) {
+    return { values: Float32Array.of(1), valuesPerRow: 1, blockRows: matrix[0], blockColumns: matrix[1] };
+  }
+  const tensor = tensorOf(model, module.scale);
+  if (!isFloatDType(tensor.dtype)) {
+    throw new TypeError(`Cannot decode "${module.name}": its scales "${tensor.name}" are ${tensor.dtype}`);
+  }
+  const whole = await readAll(model, tensor);
+  const experts = expert === null ? 1 : (tensor.shape[0] ?? 1);
+  const size = whole.byteLength / experts;
+  const blockSize = blockSizeOf(model.config);
+  return blockScale({
+    shape: matrix,
+    scaleBytes: expert === null ? whole : whole.subarray(expert * size, (expert + 1) * size),
+    scaleDType: tensor.dtype,
+    scaleShape: expert === null ? tensor.shape : tensor.shape.slice(1),
+    ...(blockSize && { blockSize }),
+  });
+}
+
+/** `quantization_config.weight_block_size` of a config; undefined where it states none. */
+function blockSizeOf(config: Model["config"]): readonly [number, number] | undefined {
+  const quantization = config.quantization_config;
+  if (typeof quantization !== "object" || quantization === null) return undefined;
+  const size: unknown = "weight_block_size" in quantization ? quantization.weight_block_size : undefined;
+  if (!Array.isArray(size)) return undefined;
+  const [rows, columns]: unknown[] = size;
+  return typeof rows === "number" && typeof columns === "number" ? [rows, columns] : undefined;
+}
+
+async function readAll(model: Model, { file, begin, end }: Span): Promise<Uint8Array> {
+  const whole = new Uint8Array(end - begin);
+  let at = 0;
+  for await (const block of model.readFile(file, { begin, end })) {
+    whole.set(block, at);
+    at += block.byteLength;
+  }
+  return whole;
+}
+
+function identify(model: Model, span: Span, signal?: AbortSignal): Promise<string> | string {
+  const file = fileOf(model, span.file);
+  return file.sha256 === null ? hash(model, span, signal) : `${file.sha256}:${span.begin}-${span.end}`;
+}
+
+async function hash(model: Model, { file, begin, end }: Span, signal?: AbortSignal): Promise<string> {
+  const digest = createHash("sha256");
+  for await (const block of model.readFile(file, { begin, end, ...(signal && { signal }) }))
+    digest.update(block);
+  return digest.digest("hex");
+}
+
+function spanOf(model: Model, { tensor, expert }: MatrixModule): Span {
+  const { file, begin, end, shape } = tensorOf(model, tensor);
+  if (expert === null) return { file, begin, end };
+  const size = (end - begin) / (shape[0] ?? 1);
+  return { file, begin: begin + expert * size, end: begin + (expert + 1) * size };
+}
+
+function tensorOf(model: Model, name: string): ModelTensor {
+  const tensor = model.tensors.get(name);
+  if (!tensor) throw new RangeError(`Cannot read tensor "${name}": model ${model.id} has none of that name`);
+  return tensor;
+}
+
+function fileOf(model: Model, name: string): ModelFile {
+  const file = model.files.find((candidate) => candidate.name === name);
+  if (!file) throw new RangeError(`Cannot read file "${name}": model ${model.id} has none of that name`);
+  return file;
+}
