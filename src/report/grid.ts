@@ -25,7 +25,7 @@ export interface GridRow {
 export interface LayerGrid {
   /** Layers that hold a scored module, ascending. */
   readonly layers: readonly number[];
-  /** Types with at least one score, by name. */
+  /** Types with at least one score, in the order of the results. */
   readonly rows: readonly GridRow[];
   /** Scored modules outside the layers: embeddings, heads. */
   readonly outside: readonly ModuleResult[];
@@ -38,7 +38,7 @@ export function scoreOf(module: ModuleResult, estimator: Estimator): number | nu
   return module.snr?.[estimator] ?? null;
 }
 
-/** Modules by type, types sorted by name, modules in the order of the results. */
+/** Modules by type, both in the order of the results. */
 export function byType(modules: readonly ModuleResult[]): [type: string, modules: ModuleResult[]][] {
   const types = new Map<string, ModuleResult[]>();
   for (const module of modules) {
@@ -46,7 +46,7 @@ export function byType(modules: readonly ModuleResult[]): [type: string, modules
     if (list) list.push(module);
     else types.set(module.type, [module]);
   }
-  return [...types].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+  return [...types];
 }
 
 /** Orders the scored modules of `results` by type and layer. */
