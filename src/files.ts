@@ -1,0 +1,43 @@
+// Writing files so that a reader sees the old content or the new, never a part of it.
+import { randomBytes } from "node:crypto";
+import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+
+/**
+ * Puts `content` (text as UTF-8) at `path` in one step: written aside in the same folder, synced, renamed.
+ * Missing parent folders are made; a symbolic link keeps pointing where it did, and what it points to is replaced.
+ *
+ * @throws Error when `path` exists and is no regular file, or the file system refuses; nothing is left aside.
+ */
+export async function replaceFile(path: string, content: Uint8Array | string): Promise<void> {
+  const target = await targetOf(path);
+  await mkdir(dirname(target), { recursive: true });
+  const aside = join(dirname(target), `.${basename(target).slice(0, 100)}.${randomBytes(6).toString("hex")}`);
+  try {
+    const file = await open(aside, "wx");
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(aside, target);
+  } catch (cause) {
+    await rm(aside, { force: true });
+    throw new Error(`Cannot write ${path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  }
+}
+
+/** The regular file, existing or not yet, that `path` leads to. */
+async function targetOf(path: string): Promise<string> {
+  let target: string;
+  try {
+    target = await realpath(path);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return path;
+    throw error;
+  }
+  if (!(await stat(target)).isFile())
+    throw new Error(`Cannot write ${path}: it is there and is no regular file`);
+  return target;
+}
