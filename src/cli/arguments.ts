@@ -35,16 +35,16 @@ export type OptionValues<Table extends OptionTable> = {
   readonly [Name in keyof Table]: OptionValue<Table[Name]>;
 };
 
-/** What a command line says, as far as its grammar goes. */
-export interface Grammar<Table extends OptionTable> {
+/** What a command line may say. */
+export interface Grammar<Names extends readonly string[], Table extends OptionTable> {
   /** What it takes beside options, all required: `MODEL`. */
-  readonly positionals: readonly string[];
+  readonly positionals: Names;
   readonly options: Table;
 }
 
 /** A command line, read. */
-export interface Arguments<Table extends OptionTable> {
-  readonly positionals: readonly string[];
+export interface Arguments<Names extends readonly string[], Table extends OptionTable> {
+  readonly positionals: { readonly [Index in keyof Names]: string };
   readonly options: OptionValues<Table>;
 }
 
@@ -53,10 +53,10 @@ export interface Arguments<Table extends OptionTable> {
  *
  * @throws UsageError naming the argument that is unknown, missing, too many or out of range.
  */
-export function parseArguments<Table extends OptionTable>(
-  grammar: Grammar<Table>,
+export function parseArguments<Names extends readonly string[], Table extends OptionTable>(
+  grammar: Grammar<Names, Table>,
   argv: readonly string[],
-): Arguments<Table> {
+): Arguments<Names, Table> {
   const table = new Map<string, OptionSpec>(Object.entries(grammar.options));
   const values: Record<string, unknown> = {};
   for (const [name, spec] of table) {
@@ -74,15 +74,20 @@ export function parseArguments<Table extends OptionTable>(
     values[token.name] = spec.kind === "list" && Array.isArray(before) ? [...before, value] : value;
   }
   checkCount(grammar.positionals, positionals);
-  return { positionals, options: values as OptionValues<Table> };
+  return {
+    positionals: positionals as Arguments<Names, Table>["positionals"],
+    options: values as OptionValues<Table>,
+  };
 }
 
 /** The candidate nearest to a mistyped word, where one is near enough to be meant. */
 export function nearest(word: string, candidates: Iterable<string>): string | null {
   let found: string | null = null;
   let least = Math.max(2, Math.floor(word.length / 3)) + 1;
+  const letters = (text: string) => text.replaceAll("-", "");
   for (const candidate of candidates) {
-    const distance = candidate.startsWith(word) && word.length > 2 ? 1 : editDistance(word, candidate);
+    const begun = word.length > 2 && letters(candidate).startsWith(letters(word));
+    const distance = begun ? 1 : editDistance(word, candidate);
     if (distance < least) [found, least] = [candidate, distance];
   }
   return found;
@@ -161,7 +166,9 @@ function checkCount(expected: readonly string[], got: readonly string[]): void {
   if (missing !== undefined) throw new UsageError(`${missing} is missing; --help shows an example`);
   const surplus = got[expected.length];
   if (surplus !== undefined)
-    throw new UsageError(`Expected ${expected.join(" ") || "no arguments"} and options, got also "${surplus}"`);
+    throw new UsageError(
+      `Expected ${expected.join(" ") || "no arguments"} and options, got also "${surplus}"`,
+    );
 }
 
 /** Levenshtein distance. */

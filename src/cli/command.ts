@@ -15,22 +15,25 @@ export interface CommandContext {
 }
 
 /** A command as its file declares it. */
-export interface CommandSpec<Table extends OptionTable> extends Grammar<Table> {
+export interface CommandSpec<Names extends readonly string[], Table extends OptionTable>
+  extends Grammar<Names, Table> {
   readonly name: string;
   /** One line for the list of commands. */
   readonly summary: string;
   readonly examples: readonly string[];
   /** Returns the exit code. */
-  run(given: Arguments<Table>, context: CommandContext): Promise<number>;
+  run(given: Arguments<Names, Table>, context: CommandContext): Promise<number>;
 }
 
 /** A command as the program calls it. */
-export interface Command extends Omit<CommandSpec<OptionTable>, "run"> {
+export interface Command extends Omit<CommandSpec<readonly string[], OptionTable>, "run"> {
   /** @throws UsageError when `argv` does not fit the command's grammar. */
   run(argv: readonly string[], context: CommandContext): Promise<number>;
 }
 
 /** Ties a command's grammar to the types of what its `run` gets. */
-export function defineCommand<const Table extends OptionTable>(spec: CommandSpec<Table>): Command {
+export function defineCommand<const Names extends readonly string[], const Table extends OptionTable>(
+  spec: CommandSpec<Names, Table>,
+): Command {
   return { ...spec, run: (argv, context) => spec.run(parseArguments(spec, argv), context) };
 }

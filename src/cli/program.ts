@@ -27,7 +27,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   try {
     return await dispatch(argv, terminal, interruption.signal);
   } catch (error) {
-    terminal.printError(describeError(error, env["SPECTRUM_DEBUG"] === "1"));
+    terminal.printError(describeError(error, env.SPECTRUM_DEBUG === "1"));
     if (interruption.signal.aborted) return EXIT.interrupted;
     return error instanceof UsageError ? EXIT.usage : EXIT.failed;
   } finally {
@@ -81,8 +81,12 @@ async function printOutput(text: string, terminal: Terminal): Promise<number> {
 /** The message, and the cause where it says more; with `debug` the stacks. */
 function describeError(error: unknown, debug: boolean): string {
   if (!(error instanceof Error)) return String(error);
-  if (debug) return `${error.stack ?? error.message}${causeOf(error, (cause) => `\ncaused by ${cause.stack}`)}`;
-  return error.message + causeOf(error, (cause) => (error.message.includes(cause.message) ? "" : `: ${cause.message}`));
+  if (debug)
+    return `${error.stack ?? error.message}${causeOf(error, (cause) => `\ncaused by ${cause.stack}`)}`;
+  return (
+    error.message +
+    causeOf(error, (cause) => (error.message.includes(cause.message) ? "" : `: ${cause.message}`))
+  );
 }
 
 function causeOf(error: Error, describe: (cause: Error) => string): string {

@@ -2,21 +2,17 @@
 import { mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import {
-  formatBytes,
-  formatCount,
-  formatDuration,
   openModel,
   renderHeatMap,
   renderProgress,
+  renderSummary,
   renderTable,
   type ScanProgress,
-  type ScanResults,
   scan,
   UsageError,
   writeResults,
 } from "../index.ts";
 import { defineCommand, EXIT } from "./command.ts";
-import { modelOptions, openOptions } from "./model-options.ts";
 import { progressReporter } from "./progress.ts";
 
 /** The command `scan`. */
@@ -25,13 +21,23 @@ export const scanCommand = defineCommand({
   summary: "Score every module of a model by its signal-to-noise ratio",
   positionals: ["MODEL"],
   options: {
-    out: { kind: "text", value: "FILE", short: "o", help: "Where to write (default results.json; with --json nowhere)" },
+    out: {
+      kind: "text",
+      value: "FILE",
+      short: "o",
+      help: "Where to write (default results.json; with --json nowhere)",
+    },
     backend: { kind: "text", value: "NAME", help: "auto (default), or one that spectrum doctor lists" },
     precision: { kind: "choice", choices: ["exact", "fast"], help: "Default exact" },
-    threads: { kind: "number", value: "N", least: 1, whole: true, help: "Threads in all (default: all processors)" },
+    threads: {
+      kind: "number",
+      value: "N",
+      least: 1,
+      whole: true,
+      help: "Threads in all (default: all processors)",
+    },
     include: { kind: "list", value: "GLOB", help: "Only modules whose name, tensor or type matches" },
     exclude: { kind: "list", value: "GLOB", help: "No modules whose name, tensor or type matches" },
-    ...modelOptions,
     cache: { kind: "text", value: "DIR", help: "Folder of known scores (default: the user's cache)" },
     "no-cache": { kind: "flag", help: "Neither read nor keep scores" },
     json: { kind: "flag", help: "Print the results on stdout as JSON" },
@@ -41,12 +47,12 @@ export const scanCommand = defineCommand({
     "spectrum scan ./my-model --out my-results.json --include 'self_attn.*'",
     "spectrum scan org/name@main --stream --json > results.json",
   ],
-  async run({ positionals, options }, { terminal, signal, commandLine }) {
+  async run({ positionals: [id], options }, { terminal, signal, commandLine }) {
     const { out = options.json ? null : "results.json", cache, json } = options;
-    if (cache !== undefined && options["no-cache"]) throw new UsageError("--cache and --no-cache exclude each other");
+    if (cache !== undefined && options["no-cache"])
+      throw new UsageError("--cache and --no-cache exclude each other");
     if (out !== null) await prepareFile(out);
-    const model = await openModel(...openOptions(positionals, options, { terminal, signal }));
-    const began = performance.now();
+    const model = await openModel(id);
     const progress = progressReporter<ScanProgress>(terminal, renderProgress);
     try {
       const results = await scan(model, {
@@ -61,13 +67,15 @@ export const scanCommand = defineCommand({
         signal,
       });
       terminal.clearStatus();
-      terminal.print(`${describe(results, progress.last)} in ${formatDuration(performance.now() - began)}.\n`);
+      if (progress.last) terminal.print(`${renderSummary(results, progress.last, terminal.style)}\n`);
       terminal.print(renderTable(results, terminal.style));
       terminal.print("");
       terminal.print(renderHeatMap(results, terminal.style));
       if (out !== null) {
         await writeResults(out, results);
-        terminal.print(`\nWrote ${out}. Next:\n  spectrum select ${out} --top-percent 25 --out selection.yaml`);
+        terminal.print(
+          `\nWrote ${out}. Next:\n  spectrum select ${out} --top-percent 25 --out selection.yaml`,
+        );
       }
       if (json) await terminal.printDocument(results);
       return EXIT.done;
@@ -84,16 +92,9 @@ export const scanCommand = defineCommand({
 /** Makes sure, before an hour of work, that its result can be written. */
 async function prepareFile(path: string): Promise<void> {
   const found = await stat(path).catch(() => null);
-  if (found?.isDirectory()) throw new UsageError(`Cannot write the results to ${path}: it is a folder; name a file`);
+  if (found?.isDirectory())
+    throw new UsageError(`Cannot write the results to ${path}: it is a folder; name a file`);
   await mkdir(dirname(path), { recursive: true });
-}
-
-function describe(results: ScanResults, progress: ScanProgress | null): string {
-  const { model, backend } = results;
-  const parameters = model.parameters === null ? "" : ` (${formatCount(model.parameters)} parameters)`;
-  const scanned = progress ? `${progress.modulesDone} matrices, ${formatBytes(progress.bytesDone)}` : "nothing";
-  const cached = progress?.modulesCached ? `, ${progress.modulesCached} of them known before` : "";
-  return `${model.id}${parameters}: ${scanned}${cached}, scored by ${backend.name} (${backend.precision})`;
 }
 
 function describeInterruption(progress: ScanProgress | null, forgets: boolean, commandLine: string): string {

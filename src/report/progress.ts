@@ -1,24 +1,11 @@
 // The line that shows how far a scan is.
+import type { ScanProgress } from "../snr/scan-progress.ts";
 import { bar, dim, ellipsis, type ReportStyle, reportWidth } from "./paint.ts";
 import { displayWidth, keepTail, printable } from "./text.ts";
 import { formatBytes, formatDuration } from "./units.ts";
 
-/** How far a scan is. */
-export interface Progress {
-  readonly modulesDone: number;
-  readonly modulesTotal: number;
-  /** Of `modulesDone`, those taken from the cache. */
-  readonly modulesCached: number;
-  readonly bytesDone: number;
-  readonly bytesTotal: number;
-  readonly elapsedMs: number;
-  readonly remainingMs: number | null;
-  /** Name of the module done last. */
-  readonly module: string;
-}
-
 /** One line of at most `width` cells without a newline: bar, modules, bytes, rate, time left, module. */
-export function renderProgress(progress: Progress, style: ReportStyle): string {
+export function renderProgress(progress: ScanProgress, style: ReportStyle): string {
   const width = reportWidth(style);
   const { modulesDone, modulesTotal, bytesDone, bytesTotal, elapsedMs } = progress;
   const done = bytesTotal > 0 ? bytesDone / bytesTotal : modulesTotal > 0 ? modulesDone / modulesTotal : 1;

@@ -1,9 +1,10 @@
 // Numbers as people read them. For machines there is --json.
 
-/** A score in at most eight characters, three significant digits: `1.23`, `0.0456`, `1234`, `4.5e-7`. */
+/** A score in at most eight characters, three significant digits: `1.23`, `0.0456`, `1234`, `4.5e-7`; `inf` in imported results. */
 export function formatScore(score: number | null): string {
   if (score === null) return "-";
   if (score === 0) return "0";
+  if (score === Number.POSITIVE_INFINITY) return "inf";
   const size = Math.abs(score);
   if (size >= 100 && size < 1e6) return score.toFixed(0);
   if (size < 1e-3 || size >= 1e6) return score.toExponential(1).replace("e+", "e");
