@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { matchesGlob } from "../../src/select/globs.ts";
+import { matchesGlob } from "../../src/modules/globs.ts";
 import {
   type Candidate,
   quotaOf,
