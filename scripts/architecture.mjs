@@ -37,7 +37,7 @@ const PARTS = {
 /** Files that take data and return data: no Node module, hence no I/O. */
 const PURE = [
   /^src\/snr\/(estimators|marchenko-pastur|original-results|python-json)\.ts$/,
-  /^src\/select\/(strategies|names|globs?)\.ts$/,
+  /^src\/select\/(strategies|names|parameter-names|select|selection)\.ts$/,
   /^src\/modules\//,
   /^src\/report\//,
   /^src\/tensor\//,

@@ -15,16 +15,23 @@ const RUNTIMES = [
 const root = fileURLToPath(new URL("..", import.meta.url));
 const project = mkdtempSync(join(tmpdir(), "spectrum-runtimes-"));
 try {
-  const [packed] = JSON.parse(run(["npm", "pack", "--json", "--ignore-scripts", "--pack-destination", project], root));
+  const [packed] = JSON.parse(
+    run(["npm", "pack", "--json", "--ignore-scripts", "--pack-destination", project], root),
+  );
   writeFileSync(join(project, "package.json"), JSON.stringify({ private: true, type: "module" }));
-  run(["npm", "install", "--no-audit", "--no-fund", "--prefer-offline", join(project, packed.filename)], project);
+  run(
+    ["npm", "install", "--no-audit", "--no-fund", "--prefer-offline", join(project, packed.filename)],
+    project,
+  );
   cpSync(join(root, "examples/scan-and-select.mjs"), join(project, "script.mjs"));
 
   const outputs = RUNTIMES.map(({ name, command }) => {
     const begin = performance.now();
     const output = run([...command, "script.mjs", join(root, "examples/wordnet-llama-2m")], project);
     const names = output.trim().split("\n");
-    console.log(`${name}: ${names.length} parameters selected, ${((performance.now() - begin) / 1000).toFixed(1)} s`);
+    console.log(
+      `${name}: ${names.length} parameters selected, ${((performance.now() - begin) / 1000).toFixed(1)} s`,
+    );
     return output;
   });
   const different = RUNTIMES.filter((_, index) => outputs[index] !== outputs[0] || outputs[index] === "");

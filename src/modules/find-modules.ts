@@ -25,16 +25,19 @@ export function findModules(
   config: Readonly<Record<string, unknown>>,
 ): readonly ModelModule[] {
   const ties = findTies(tensors, config);
-  const owners = [...tensors.values()].filter(
-    ({ name }) => !ties.repeated.has(name) && !isCompanion(name, tensors),
-  );
+  const held = new Map([...tensors].filter(([name]) => !ties.repeated.has(name)));
+  const owners = [...held.values()].filter(({ name }) => !isCompanion(name, held));
   const stacks = new Set(owners.flatMap(({ name }) => parsePath(moduleName(name)).stack ?? []));
   const experts = expertCounts(config);
-  const scope = { tensors, ties, stacks, experts };
+  const scope = { tensors: held, ties, stacks, experts };
   return inModelOrder(owners.flatMap((tensor) => modulesOf(tensor, scope)));
 }
 
+/** Far above any mixture of experts; a header that claims more must not fill the memory with modules. */
+const MAX_EXPERTS = 65_536;
+
 interface Scope {
+  /** The tensors of the checkpoint without those that repeat another. */
   readonly tensors: ReadonlyMap<string, NamedTensor>;
   readonly ties: Ties;
   readonly stacks: ReadonlySet<string>;
@@ -48,6 +51,16 @@ function modulesOf(tensor: NamedTensor, scope: Scope): ModelModule[] {
   const fused =
     whole.kind === "matrix" && isFusedExperts(parsePath(whole.name).segments, tensor.shape, scope.experts);
   if (!fused) return [whole];
+  if (count > MAX_EXPERTS) {
+    return [
+      {
+        ...whole,
+        kind: "other",
+        matrix: null,
+        reason: `has ${count} slices, more than ${MAX_EXPERTS} experts`,
+      },
+    ];
+  }
   const [rows = 0, columns = 0] = slice;
   return Array.from({ length: count }, (_, expert) => ({
     ...whole,

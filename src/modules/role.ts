@@ -14,6 +14,7 @@ const HEAD: ReadonlySet<string> = new Set([
   "generator_lm_head",
   "vocab_projector",
   "lm_head.decoder",
+  "decoder",
   "cls.predictions.decoder",
 ]);
 

@@ -30,12 +30,18 @@ const TIED_BY_DEFAULT: ReadonlySet<string> = new Set(
 );
 
 /** Names of heads other than `lm_head.weight`, by model_type. */
-const HEAD_NAMES: Readonly<Record<string, string>> = {
-  biogpt: "output_projection.weight",
-  gpt_neox: "embed_out.weight",
-  moonshine: "proj_out.weight",
-  whisper: "proj_out.weight",
-};
+const HEAD_NAMES: ReadonlyMap<string, string> = new Map([
+  ["bert", "cls.predictions.decoder.weight"],
+  ["biogpt", "output_projection.weight"],
+  ["distilbert", "vocab_projector.weight"],
+  ["gpt_neox", "embed_out.weight"],
+  ["modernbert", "decoder.weight"],
+  ["modernbert-decoder", "decoder.weight"],
+  ["moonshine", "proj_out.weight"],
+  ["roberta", "lm_head.decoder.weight"],
+  ["whisper", "proj_out.weight"],
+  ["xlm-roberta", "lm_head.decoder.weight"],
+]);
 
 const LANGUAGE_MODEL =
   /LMHead|ForCausalLM|ForConditionalGeneration|ForMaskedLM|ForPreTraining|ForImageTextToText|LMModel/;
@@ -59,7 +65,7 @@ const TOKEN_TABLES = [
  */
 export function findTies(tensors: Tensors, config: Config): Ties {
   const tables = [...tensors.values()].filter(isTable);
-  const repeated = new Set(sharedCopies(tables));
+  const repeated = new Set([...sharedCopies(tables), ...copiedBiases(tensors)]);
   const heads = new Map<string, string>();
   const embedding = tokenTable(tables.filter((table) => !repeated.has(table.name)));
   if (embedding !== undefined && isLanguageModel(config)) {
@@ -89,6 +95,12 @@ function sharedCopies(tables: readonly NamedTensor[]): string[] {
     /(?:^|\.)(?:encoder|decoder)\.embed_tokens\.weight$/.test(table.name),
   );
   return copies.filter((copy) => sameShape(copy, shared)).map((copy) => copy.name);
+}
+
+/** BERT's decoder bias, which is the bias of the layer around it. */
+function copiedBiases(tensors: Tensors): string[] {
+  const names = [...tensors.keys()].filter((name) => /(?:predictions|lm_head)\.decoder\.bias$/.test(name));
+  return names.filter((name) => tensors.has(name.replace(".decoder.bias", ".bias")));
 }
 
 /** The table of token embeddings that a head would share: the decoder's where there are two, never a tower's. */
@@ -129,10 +141,9 @@ function textConfig(config: Config): Config {
 /** Name of a head that the checkpoint does not hold: beside the text model, as its embedding's name shows. */
 function headName(embedding: string, config: Config): string {
   const { model_type } = config;
-  const name =
-    typeof model_type === "string" && Object.hasOwn(HEAD_NAMES, model_type) && HEAD_NAMES[model_type];
+  const name = typeof model_type === "string" ? HEAD_NAMES.get(model_type) : undefined;
   const prefix = /^(.*language_model\.)model\./.exec(embedding)?.[1] ?? "";
-  return prefix + (name || "lm_head.weight");
+  return prefix + (name ?? "lm_head.weight");
 }
 
 function sameShape(a: NamedTensor, b: NamedTensor): boolean {

@@ -1,7 +1,7 @@
 // Results -> selection: who competes, the strategy's choice, and what the policies add. Ranking is in strategies.ts.
 import { UsageError } from "../errors.ts";
+import { matchesGlob } from "../modules/globs.ts";
 import type { Estimator, ModuleResult, ScanResults } from "../snr/results.ts";
-import { matchesGlob } from "./globs.ts";
 import type { SelectedModule, Selection, Strategy } from "./selection.ts";
 import { type Candidate, type Count, takeGlobal, takeParameterShare, takePerType } from "./strategies.ts";
 

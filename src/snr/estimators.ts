@@ -84,12 +84,16 @@ export function spectrumEstimate(
   const firstNoise = singularValues.findIndex((value) => !(value > threshold));
   const signalValues = firstNoise < 0 ? singularValues.length : firstNoise;
   if (sigmaMax === 0) return { snr: null, reason: "every entry is zero", threshold, signalValues };
-  const signal = sum(singularValues.subarray(0, signalValues));
-  if (firstNoise < 0) return { snr: signal / sigmaMax, threshold, signalValues };
-  if ((singularValues[firstNoise] ?? 0) <= RESOLUTION * sigmaMax) {
-    const reason = "the values at or below the threshold are zero to working accuracy";
+  // Values that are rounding error are neither signal nor noise: nothing is divided by them, none is told from another.
+  const smallest = RESOLUTION * sigmaMax;
+  const sigmaMin = singularValues[singularValues.length - 1] ?? 0;
+  const largestNoise = singularValues[signalValues] ?? Number.POSITIVE_INFINITY;
+  if (largestNoise <= smallest || Math.max(threshold, sigmaMin) <= smallest) {
+    const reason = "what would count as noise is zero to working accuracy";
     return { snr: null, reason, threshold, signalValues };
   }
+  const signal = sum(singularValues.subarray(0, signalValues));
+  if (firstNoise < 0) return { snr: signal / sigmaMax, threshold, signalValues };
   const noise = sum(singularValues.subarray(firstNoise));
   return { snr: signal / noise / sigmaMax, threshold, signalValues };
 }

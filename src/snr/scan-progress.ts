@@ -47,8 +47,9 @@ export function countProgress(tasks: readonly ScanTask[], now: () => number): Pr
   let modulesCached = 0;
   const report = (module: string): ScanProgress => {
     const elapsedMs = now() - begin;
-    const remainingMs = flopsComputed > 0 ? (elapsedMs * flopsLeft) / flopsComputed : null;
     const modulesTotal = tasks.length;
+    const estimateMs = flopsComputed > 0 ? (elapsedMs * flopsLeft) / flopsComputed : null;
+    const remainingMs = modulesDone === modulesTotal ? 0 : estimateMs;
     return {
       modulesDone,
       modulesTotal,

@@ -134,6 +134,16 @@ describe("fused experts", () => {
     expect(byName.get("audio.conv2")).toEqual([8, 12]);
   });
 
+  it("are recognised in GraniteMoE's stored form, which names no list of experts", () => {
+    const names = modulesOf("granite-moe", "stored").map(({ name }) => name);
+    expect(names).toContain("model.layers.1.block_sparse_moe.output_linear[2]");
+  });
+
+  it("are refused in absurd numbers", () => {
+    const modules = modulesFrom({ "model.layers.0.mlp.experts.up_proj": [1e9, 1, 1] });
+    expect(modules.map(({ kind, matrix }) => [kind, matrix])).toEqual([["other", null]]);
+  });
+
   it("list their biases as vectors", () => {
     const biases = modulesOf("gpt-oss").filter(({ name }) => name.endsWith("gate_up_proj_bias"));
     expect(biases.map(({ kind, expert }) => [kind, expert])).toEqual([

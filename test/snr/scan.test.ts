@@ -1,0 +1,153 @@
+import { createHash } from "node:crypto";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { UsageError } from "../../src/errors.ts";
+import { openModel } from "../../src/hub/open-model.ts";
+import type { ScanResults } from "../../src/snr/results.ts";
+import { type ScanOptions, scan } from "../../src/snr/scan.ts";
+import type { ScanProgress } from "../../src/snr/scan-progress.ts";
+import { temporaryFolder, tinyLlama, writeTinyModel } from "../tiny-model.ts";
+
+async function scanFolder(folder: string, options: ScanOptions = { cache: false }): Promise<ScanResults> {
+  const model = await openModel(folder);
+  try {
+    return await scan(model, { threads: 2, ...options });
+  } finally {
+    await model.close();
+  }
+}
+
+/** How many scores a scan took from the cache. */
+async function cachedBy(folder: string, options: ScanOptions): Promise<number> {
+  let last: ScanProgress | undefined;
+  await scanFolder(folder, { ...options, onProgress: (progress) => (last = progress) });
+  return last?.modulesCached ?? -1;
+}
+
+const entriesOf = async (cache: string) =>
+  (await readdir(cache, { recursive: true })).filter((name) => name.endsWith(".json"));
+
+describe("scan()", () => {
+  it("scores matrices, lists norms without a score, and holds no time or date", async () => {
+    const results = await scanFolder(await writeTinyModel(tinyLlama(2, 24)));
+    expect(results.modules.map(({ name }) => name)).toEqual(
+      expect.arrayContaining(["model.embed_tokens", "model.layers.1.mlp.up_proj"]),
+    );
+    const norm = results.modules.find(({ name }) => name === "model.layers.0.input_layernorm");
+    expect(norm?.skipped).toContain("vector");
+    expect(norm?.snr).toBeUndefined();
+    const matrices = results.modules.filter(({ snr }) => snr);
+    expect(matrices).toHaveLength(7);
+    for (const { snr } of matrices) expect(snr?.calibrated).toBeGreaterThan(0);
+    expect(results.model.parameters).toBe(4 * 24 * 24 + 2 * (24 + 3 * 24 * 24));
+    expect(JSON.stringify(results)).not.toMatch(/elapsed|20\d\d-/);
+  });
+
+  it("states the SHA-256 of the file of a model in a folder", async () => {
+    const folder = await writeTinyModel(tinyLlama(1, 8));
+    const { model } = await scanFolder(folder);
+    const bytes = await readFile(join(folder, "model.safetensors"));
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    expect(model.files).toEqual([{ name: "model.safetensors", sha256 }]);
+  });
+
+  it("gives the same results to the bit on one thread and on two, from the cache and without", async () => {
+    const folder = await writeTinyModel(tinyLlama(2, 33));
+    const cache = await temporaryFolder();
+    const one = await scanFolder(folder, { cache: false, threads: 1 });
+    expect(await scanFolder(folder, { cache, threads: 2 })).toEqual(one);
+    expect(await scanFolder(folder, { cache, threads: 2 })).toEqual(one);
+  });
+
+  it("computes only what changed since the last scan", async () => {
+    const cache = await temporaryFolder();
+    const tensors = tinyLlama(3, 16);
+    expect(await cachedBy(await writeTinyModel(tensors), { cache })).toBe(0);
+    const changed = tensors.get("model.layers.1.mlp.up_proj.weight");
+    if (changed) changed.values[5] = 9;
+    expect(await cachedBy(await writeTinyModel(tensors), { cache })).toBe(9);
+  });
+
+  it("does not take one backend's scores for another's", async () => {
+    const cache = await temporaryFolder();
+    const folder = await writeTinyModel(tinyLlama(1, 8));
+    await scanFolder(folder, { cache, backend: "wasm" });
+    expect(await cachedBy(folder, { cache, backend: "reference" })).toBe(0);
+    expect(await cachedBy(folder, { cache, backend: "wasm" })).toBe(4);
+  });
+
+  it("computes again what is torn or foreign in the cache", async () => {
+    const cache = await temporaryFolder();
+    const folder = await writeTinyModel(tinyLlama(1, 8));
+    const before = await scanFolder(folder, { cache });
+    const [torn = "", foreign = ""] = await entriesOf(cache);
+    await writeFile(join(cache, torn), '{"key":"');
+    await writeFile(join(cache, foreign), '{"key":"0","statistics":{"snr":{"spectrum":1}}}');
+    expect(await scanFolder(folder, { cache })).toEqual(before);
+    expect(await cachedBy(folder, { cache })).toBe(4);
+  });
+
+  it("keeps what is done when it is aborted, and goes on from there", async () => {
+    const cache = await temporaryFolder();
+    const folder = await writeTinyModel(tinyLlama(6, 48));
+    const stop = new AbortController();
+    const onProgress = ({ modulesDone }: ScanProgress) => {
+      if (modulesDone === 5) stop.abort();
+    };
+    await expect(scanFolder(folder, { cache, signal: stop.signal, onProgress })).rejects.toThrow(
+      expect.objectContaining({ name: "AbortError" }),
+    );
+    expect(await cachedBy(folder, { cache })).toBeGreaterThanOrEqual(5);
+    expect(await scanFolder(folder, { cache })).toEqual(await scanFolder(folder));
+  });
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY])(
+    "says which module holds %s, and scores the others",
+    async (bad) => {
+      const tensors = tinyLlama(1, 12);
+      const broken = tensors.get("model.layers.0.self_attn.q_proj.weight");
+      if (broken) broken.values[100] = bad;
+      const { modules } = await scanFolder(await writeTinyModel(tensors));
+      const skipped = modules.filter(
+        ({ part, type, skipped }) => part === "body" && !type.includes("norm") && skipped,
+      );
+      expect(skipped.map(({ name }) => name)).toEqual(["model.layers.0.self_attn.q_proj"]);
+      expect(skipped[0]?.skipped).toMatch(/NaN|Infinity|finite/);
+    },
+  );
+
+  it("says that a matrix of zeros is one", async () => {
+    const tensors = tinyLlama(1, 12);
+    tensors.get("model.layers.0.mlp.up_proj.weight")?.values.fill(0);
+    const { modules } = await scanFolder(await writeTinyModel(tensors));
+    const zero = modules.find(({ name }) => name === "model.layers.0.mlp.up_proj");
+    expect(zero).toMatchObject({ skipped: "every entry is zero", sigmaMax: 0, snr: { spectrum: null } });
+  });
+
+  it("scans only what the globs ask for, and refuses a glob that matches nothing", async () => {
+    const folder = await writeTinyModel(tinyLlama(2, 8));
+    const options = {
+      cache: false,
+      include: ["*.mlp.*", "self_attn.q_proj"],
+      exclude: ["model.layers.1.*"],
+    } as const;
+    const { modules } = await scanFolder(folder, options);
+    const layer = "model.layers.0";
+    expect(modules.map(({ name }) => name).sort()).toEqual([
+      `${layer}.mlp.up_proj`,
+      `${layer}.self_attn.q_proj`,
+    ]);
+    await expect(scanFolder(folder, { include: ["mlp.upproj"] })).rejects.toThrow(UsageError);
+  });
+
+  it("reports every module once, bytes that add up, and an end", async () => {
+    const folder = await writeTinyModel(tinyLlama(2, 16));
+    const seen: ScanProgress[] = [];
+    await scanFolder(folder, { cache: false, onProgress: (progress) => seen.push(progress) });
+    expect(seen.map(({ modulesDone }) => modulesDone)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    expect(new Set(seen.map(({ module }) => module)).size).toBe(8);
+    expect(seen.at(-1)).toMatchObject({ bytesDone: 4 * (4 * 256 + 6 * 256), remainingMs: 0 });
+    expect(seen.at(-1)?.bytesTotal).toBe(seen.at(-1)?.bytesDone);
+  });
+});
