@@ -22,19 +22,24 @@ interface Expected {
   readonly calibrated: number;
 }
 
-const MODELS = [
-  ["wordnet-llama-2m", "examples/wordnet-llama-2m", "test/fixtures/wordnet-llama-2m"],
-  ...["llama", "llama-sharded", "llama-f16", "llama-f8", "gpt2", "mixtral", "mixtral-fused"].map((name) => [
+/** Name of a fixture, and the folder of its model. */
+const MODELS: readonly { readonly name: string; readonly folder: string; readonly fixture: string }[] = [
+  {
+    name: "wordnet-llama-2m",
+    folder: "examples/wordnet-llama-2m",
+    fixture: "test/fixtures/wordnet-llama-2m",
+  },
+  ...["llama", "llama-sharded", "llama-f16", "llama-f8", "gpt2", "mixtral", "mixtral-fused"].map((name) => ({
     name,
-    `test/fixtures/models/${name}`,
-    `test/fixtures/models/${name}`,
-  ]),
-] as const;
+    folder: `test/fixtures/models/${name}`,
+    fixture: `test/fixtures/models/${name}`,
+  })),
+];
 
 const path = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
 const relative = (actual: number, expected: number) => Math.abs(actual - expected) / Math.abs(expected);
 
-describe.each(MODELS)("scores of %s", (_name, folder = "", fixture = "") => {
+describe.each(MODELS)("scores of $name", ({ folder, fixture }) => {
   it("equal the published formulae and the calibrated ones in torch, module by module", async () => {
     const model = await openModel(path(folder));
     const { modules } = await scan(model, { cache: false });

@@ -1,0 +1,99 @@
+// The program: finds the command, runs it, and turns what it throws into a sentence and an exit code.
+import { TOOL, UsageError } from "../index.ts";
+import { nearest } from "./arguments.ts";
+import { type Command, EXIT } from "./command.ts";
+import { doctorCommand } from "./doctor.ts";
+import { renderCommandHelp, renderHelp } from "./help.ts";
+import { scanCommand } from "./scan.ts";
+import { selectCommand } from "./select.ts";
+import { Terminal } from "./terminal.ts";
+
+const COMMANDS: readonly Command[] = [scanCommand, selectCommand, doctorCommand];
+
+/** Commands of the design that this version does not have. */
+const NOT_YET = ["plan", "export", "train", "evaluate", "report"];
+
+/** Runs a command line (without the program's name) on this process's streams and returns the exit code. */
+export async function runProgram(argv: readonly string[]): Promise<number> {
+  const { stdout, stderr, env } = process;
+  const terminal = new Terminal(stdout, stderr, env);
+  const interruption = new AbortController();
+  // Once: the second Ctrl-C finds no listener and ends the process at once.
+  const interrupt = () => {
+    terminal.print("Stopping; press Ctrl-C again to stop at once.");
+    interruption.abort();
+  };
+  process.once("SIGINT", interrupt);
+  try {
+    return await dispatch(argv, terminal, interruption.signal);
+  } catch (error) {
+    terminal.printError(describeError(error, env.SPECTRUM_DEBUG === "1"));
+    if (interruption.signal.aborted) return EXIT.interrupted;
+    return error instanceof UsageError ? EXIT.usage : EXIT.failed;
+  } finally {
+    process.off("SIGINT", interrupt);
+  }
+}
+
+async function dispatch(argv: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {
+  const [first, ...rest] = argv;
+  if (first === undefined) {
+    terminal.print(renderHelp(COMMANDS));
+    return EXIT.usage;
+  }
+  if (first === "--version" || first === "-v") return printOutput(`${TOOL.version}\n`, terminal);
+  if (first === "--help" || first === "-h") return printOutput(renderHelp(COMMANDS), terminal);
+  if (first === "help") {
+    const [name] = rest;
+    return printOutput(
+      name === undefined ? renderHelp(COMMANDS) : renderCommandHelp(findCommand(name)),
+      terminal,
+    );
+  }
+  const command = findCommand(first);
+  if (asksForHelp(rest)) return printOutput(renderCommandHelp(command), terminal);
+  return command.run(rest, { terminal, signal, commandLine: ["spectrum", ...argv].map(quote).join(" ") });
+}
+
+function findCommand(name: string): Command {
+  const command = COMMANDS.find((candidate) => candidate.name === name);
+  if (command) return command;
+  if (NOT_YET.includes(name))
+    throw new UsageError(`spectrum ${name} is planned, but spectrum-tune ${TOOL.version} does not have it`);
+  const names = COMMANDS.map((candidate) => candidate.name);
+  const near = nearest(name, [...names, "help"]);
+  const hint = near === null ? `the commands are ${names.join(", ")}` : `did you mean ${near}?`;
+  const what = name.startsWith("-") ? "option before the command" : "command";
+  throw new UsageError(`Unknown ${what} "${name}"; ${hint}`);
+}
+
+function asksForHelp(rest: readonly string[]): boolean {
+  const end = rest.indexOf("--");
+  const options = end < 0 ? rest : rest.slice(0, end);
+  return options.includes("--help") || options.includes("-h");
+}
+
+async function printOutput(text: string, terminal: Terminal): Promise<number> {
+  await terminal.printOutput(text);
+  return EXIT.done;
+}
+
+/** The message, and the cause where it says more; with `debug` the stacks. */
+function describeError(error: unknown, debug: boolean): string {
+  if (!(error instanceof Error)) return String(error);
+  if (debug)
+    return `${error.stack ?? error.message}${causeOf(error, (cause) => `\ncaused by ${cause.stack}`)}`;
+  return (
+    error.message +
+    causeOf(error, (cause) => (error.message.includes(cause.message) ? "" : `: ${cause.message}`))
+  );
+}
+
+function causeOf(error: Error, describe: (cause: Error) => string): string {
+  return error.cause instanceof Error ? describe(error.cause) : "";
+}
+
+/** An argument as a POSIX shell reads it back. */
+function quote(argument: string): string {
+  return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,127 @@
+// spectrum select: chooses the modules that are to train and writes the files that trainers read.
+import {
+  checkNames,
+  DIALECTS,
+  dialectNamed,
+  type Estimator,
+  type KnownNames,
+  openModel,
+  readResults,
+  renderSelection,
+  type ScanResults,
+  type SelectOptions,
+  select,
+  tensorNames,
+  type UnrankedModule,
+  unrankedModules,
+  writeSelection,
+} from "../index.ts";
+import type { OptionTable, OptionValues } from "./arguments.ts";
+import { defineCommand, EXIT } from "./command.ts";
+
+const OPTIONS = {
+  "top-percent": {
+    kind: "number",
+    value: "P",
+    least: 0,
+    help: "Share to take, fractions allowed (default 25)",
+  },
+  estimator: {
+    kind: "choice",
+    choices: ["spectrum", "calibrated"],
+    help: "Whose scores rank (default spectrum)",
+  },
+  format: { kind: "choice", choices: DIALECTS.map(({ name }) => name), help: "Default axolotl" },
+  strategy: {
+    kind: "choice",
+    choices: ["per-type", "global", "parameter-share"],
+    help: "Rank within each type (default), across all, or up to a share",
+  },
+  count: {
+    kind: "choice",
+    choices: ["at-least-one", "floor"],
+    help: "Of a small type at least one (default), or rounded down",
+  },
+  embeddings: {
+    kind: "choice",
+    choices: ["auto", "always", "never"],
+    help: "Embeddings and head (default auto)",
+  },
+  include: { kind: "list", value: "GLOB", help: "Only modules whose name, tensor or type matches" },
+  exclude: { kind: "list", value: "GLOB", help: "No modules whose name, tensor or type matches" },
+  model: { kind: "text", value: "MODEL", help: "Check every name against this model" },
+  out: {
+    kind: "text",
+    value: "PATH",
+    short: "o",
+    help: "File or folder to write; without it nothing is written",
+  },
+  json: { kind: "flag", help: "Print the selection on stdout as JSON" },
+} as const satisfies OptionTable;
+
+/** The command `select`. */
+export const selectCommand = defineCommand({
+  name: "select",
+  summary: "Choose the modules to train from the results of a scan",
+  positionals: ["RESULTS"],
+  options: OPTIONS,
+  examples: [
+    "spectrum select results.json --top-percent 25 --out selection.yaml",
+    "spectrum select results.json --strategy parameter-share --top-percent 10 -o selection.yaml",
+    "spectrum select results.json --top-percent 50 --format original --out original/",
+  ],
+  async run({ positionals: [path], options }, { terminal }) {
+    const dialect = dialectNamed(options.format ?? "axolotl");
+    const rules = dialect.rules(selectOptions(options));
+    const results = await readResults(path);
+    const selection = select(results, rules);
+    const warnings = [
+      ...checkNames(selection, await knownNames(results, options.model)),
+      ...describeUnranked(unrankedModules(results, selection.estimator), selection.estimator),
+    ];
+    terminal.print(renderSelection(selection, results, terminal.style));
+    if (options.out === undefined) {
+      terminal.print("\nNothing is written without --out.");
+    } else {
+      const written = await writeSelection(options.out, selection, { results, dialect });
+      warnings.push(...written.warnings);
+      terminal.print(`\nWrote ${written.paths.join(", ")}: ${dialect.summary}.`);
+    }
+    for (const warning of warnings) terminal.print(`Note: ${warning}.`);
+    if (options.json) await terminal.printDocument(selection);
+    return EXIT.done;
+  },
+});
+
+/** The names that a selection is checked against: the model's where one is named, else those of the results. */
+async function knownNames(results: ScanResults, id: string | undefined): Promise<KnownNames> {
+  if (id === undefined) return { names: tensorNames(results), source: "results" };
+  const model = await openModel(id);
+  await model.close();
+  return { names: model.tensors.keys(), source: "model" };
+}
+
+/** A line per reason: how many modules could not be ranked, and one of them. */
+function describeUnranked(modules: readonly UnrankedModule[], estimator: Estimator): string[] {
+  const byReason = new Map<string, string[]>();
+  for (const { name, reason } of modules) byReason.set(reason, [...(byReason.get(reason) ?? []), name]);
+  return [...byReason].map(([reason, names]) => {
+    const others = names.length > 1 ? ` and ${names.length - 1} more` : "";
+    return `${names[0]}${others} cannot be ranked (${estimator}): ${reason}`;
+  });
+}
+
+/** What was given on the command line; what was not is left to the defaults of `select` and of the format. */
+function selectOptions(options: OptionValues<typeof OPTIONS>): SelectOptions {
+  const { estimator, strategy, count, embeddings, include, exclude } = options;
+  const topPercent = options["top-percent"];
+  return {
+    ...(topPercent !== undefined && { topPercent }),
+    ...(estimator !== undefined && { estimator }),
+    ...(strategy !== undefined && { strategy }),
+    ...(count !== undefined && { count }),
+    ...(embeddings !== undefined && { embeddings }),
+    include,
+    exclude,
+  };
+}

@@ -1,0 +1,105 @@
+// The two streams: stdout carries one document for machines and nothing else, stderr all that a person reads.
+import type { WriteStream } from "node:tty";
+import type { ColorDepth, ReportStyle } from "../index.ts";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The terminal that a command talks to. It owns the status line: text that the next output replaces. */
+export class Terminal {
+  readonly #stdout: WriteStream;
+  readonly #stderr: WriteStream;
+  readonly #env: Environment;
+  #statusShown = false;
+
+  constructor(stdout: WriteStream, stderr: WriteStream, env: Environment) {
+    this.#stdout = stdout;
+    this.#stderr = stderr;
+    this.#env = env;
+  }
+
+  /** Whether a line can be redrawn in place. */
+  get interactive(): boolean {
+    return this.#stderr.isTTY === true && this.#env.TERM !== "dumb";
+  }
+
+  /** Width and colours of stderr as they are now. */
+  get style(): ReportStyle {
+    return {
+      width: terminalWidth(this.#env, this.#stderr.isTTY ? this.#stderr.columns : undefined),
+      color: colorDepth(this.#env, this.#stderr.isTTY === true),
+      unicode: showsUnicode(this.#env),
+    };
+  }
+
+  /** Prints text for a person, newline included. */
+  print(text: string): void {
+    this.clearStatus();
+    this.#stderr.write(text.endsWith("\n") ? text : `${text}\n`);
+  }
+
+  /** Prints an error as one sentence. Messages may quote foreign bytes: no control character reaches the terminal. */
+  printError(message: string): void {
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: removing them is the purpose
+    this.print(`spectrum: ${message.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, "?")}`);
+  }
+
+  /** Shows one line in place of the one before it; `line` is shorter than the terminal is wide. */
+  showStatus(line: string): void {
+    if (!this.interactive) return;
+    this.#stderr.write(`\r${line}\u001b[K`);
+    this.#statusShown = true;
+  }
+
+  /** Takes the status line away. */
+  clearStatus(): void {
+    if (!this.#statusShown) return;
+    this.#stderr.write("\r\u001b[K");
+    this.#statusShown = false;
+  }
+
+  /** Prints the document for machines, indented, on stdout; resolves when the stream has taken all of it. */
+  printDocument(value: unknown): Promise<void> {
+    return this.printOutput(`${JSON.stringify(value, null, 2)}\n`);
+  }
+
+  /** Prints what was asked for itself (help, version) on stdout. */
+  printOutput(text: string): Promise<void> {
+    this.clearStatus();
+    return new Promise((resolve, reject) => {
+      this.#stdout.write(text, (error) => (error ? reject(error) : resolve()));
+    });
+  }
+}
+
+/** Colours to draw with. FORCE_COLOR wins over NO_COLOR (no-color.org), both over what the terminal is. */
+export function colorDepth(env: Environment, isTTY: boolean): ColorDepth {
+  const forced = env.FORCE_COLOR;
+  if (forced !== undefined) {
+    if (forced === "0" || forced === "false") return "none";
+    return forced === "3" ? "truecolor" : terminalColors(env) === "truecolor" ? "truecolor" : "ansi256";
+  }
+  if (env.NO_COLOR !== undefined && env.NO_COLOR !== "") return "none";
+  return isTTY ? terminalColors(env) : "none";
+}
+
+/** Cells per line: COLUMNS where it is set, else the terminal's own width, else 80. */
+export function terminalWidth(env: Environment, columns: number | undefined): number {
+  const wanted = Number(env.COLUMNS);
+  if (Number.isInteger(wanted) && wanted > 0) return wanted;
+  return columns !== undefined && columns > 0 ? columns : 80;
+}
+
+function terminalColors(env: Environment): ColorDepth {
+  const term = env.TERM ?? "";
+  if (term === "dumb") return "none";
+  if (env.COLORTERM === "truecolor" || env.COLORTERM === "24bit" || /-direct$/.test(term)) return "truecolor";
+  if (env.WT_SESSION !== undefined) return "truecolor";
+  return /256|^(xterm|screen|tmux|rxvt|alacritty|foot|konsole)/.test(term) ? "ansi256" : "none";
+}
+
+/** No when the locale is set to something else than UTF-8, or the console has no such font. */
+function showsUnicode(env: Environment): boolean {
+  if (env.TERM === "dumb" || env.TERM === "linux") return false;
+  const locale = env.LC_ALL || env.LC_CTYPE || env.LANG || "";
+  return locale === "" || /utf-?8/i.test(locale);
+}

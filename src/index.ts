@@ -1,0 +1,56 @@
+// The public names, listed one by one.
+export {
+  BACKEND_NAMES,
+  type BackendName,
+  type ListedBackend,
+  listBackends,
+  type OpenedBackend,
+  openBackend,
+} from "../backends/index.ts";
+export type {
+  Availability,
+  Backend,
+  BackendEntry,
+  BackendOptions,
+  MatrixSource,
+  Precision,
+} from "./backend.ts";
+export { BackendUnavailableError, HubError, UsageError } from "./errors.ts";
+export type { ByteRange, Model, ModelFile, ModelTensor } from "./hub/model.ts";
+export { openModel } from "./hub/open-model.ts";
+export { findModules } from "./modules/find-modules.ts";
+export type { ModelModule, ModuleKind } from "./modules/module.ts";
+export { type HeatMapOptions, renderHeatMap } from "./report/heat-map.ts";
+export type { ColorDepth, ReportStyle } from "./report/paint.ts";
+export { renderProgress } from "./report/progress.ts";
+export { renderSelection } from "./report/selection.ts";
+export { renderSummary } from "./report/summary.ts";
+export { renderTable, type TableOptions } from "./report/table.ts";
+export type { Dialect, DialectFile, DialectOutput } from "./select/dialects/dialect.ts";
+export { DIALECTS, dialectNamed } from "./select/dialects/index.ts";
+export { checkNames, type KnownNames } from "./select/names.ts";
+export { tensorNames } from "./select/parameter-names.ts";
+export {
+  type EmbeddingPolicy,
+  type SelectOptions,
+  select,
+  type UnrankedModule,
+  unrankedModules,
+} from "./select/select.ts";
+export type { SelectedModule, Selection, Strategy } from "./select/selection.ts";
+export {
+  type NamedParameter,
+  readSelection,
+  resolveParameters,
+  type WriteSelectionOptions,
+  type WrittenSelection,
+  writeSelection,
+} from "./select/selection-file.ts";
+export type { Count } from "./select/strategies.ts";
+export type { Estimator, ModuleResult, ResultsFile, ScanResults, SpectrumStatistics } from "./snr/results.ts";
+export { SCHEMA_VERSION } from "./snr/results.ts";
+export { readResults, writeResults } from "./snr/results-file.ts";
+export { type ScanOptions, scan } from "./snr/scan.ts";
+export type { ScanProgress } from "./snr/scan-progress.ts";
+export { defaultScoreCacheFolder } from "./snr/score-cache.ts";
+export { TOOL } from "./tool.ts";

@@ -1,0 +1,112 @@
+// Colours of the terminal report. The scale is matplotlib's viridis (CC0): even to the eye, readable without red or green.
+import { pad } from "./text.ts";
+
+/** Colours a terminal can show. `ansi256` is the xterm palette. */
+export type ColorDepth = "none" | "ansi256" | "truecolor";
+
+/** What the report is drawn for. */
+export interface ReportStyle {
+  /** Cells per line; less than 24 is taken as 24. */
+  readonly width: number;
+  readonly color: ColorDepth;
+  /** Whether other than ASCII characters may be drawn. Default true. */
+  readonly unicode?: boolean;
+}
+
+type Rgb = readonly [red: number, green: number, blue: number];
+
+const VIRIDIS: readonly Rgb[] = [
+  [68, 1, 84],
+  [72, 40, 120],
+  [62, 73, 137],
+  [49, 104, 142],
+  [38, 130, 142],
+  [31, 158, 137],
+  [53, 183, 121],
+  [110, 206, 88],
+  [181, 222, 43],
+  [253, 231, 37],
+];
+
+/** From the lowest to the highest, for terminals without colour; a blank is no module. */
+export const SHADES = ".:-=+*#%@";
+
+/** Cells per line that the report is drawn for. */
+export function reportWidth(style: ReportStyle): number {
+  return Math.max(24, Math.floor(style.width));
+}
+
+/** The mark that a text was cut. */
+export function ellipsis(style: ReportStyle): string {
+  return style.unicode === false ? "~" : "…";
+}
+
+/** A heading. */
+export function bold(text: string, style: ReportStyle): string {
+  return style.color === "none" ? text : `\u001b[1m${text}\u001b[22m`;
+}
+
+/** What may be read second. */
+export function dim(text: string, style: ReportStyle): string {
+  return style.color === "none" ? text : `\u001b[2m${text}\u001b[22m`;
+}
+
+/** A cell of the heat map, `fraction` from 0 (lowest) to 1. Without colour it is filled with a shade, and `text` is left out. */
+export function heat(fraction: number, text: string, style: ReportStyle): string {
+  if (style.color === "none") return shadeCell(shade(fraction), text.length);
+  return background(text, viridis(fraction), style);
+}
+
+/** A cell in the background of the others: the same scale in grey. Needs colour. */
+export function gray(fraction: number, text: string, style: ReportStyle): string {
+  const level = Math.round(45 + 75 * clamp(fraction));
+  return background(text, [level, level, level], style);
+}
+
+/** A cell of one repeated character that leaves a gap to the next one where there is room. */
+export function shadeCell(character: string, width: number): string {
+  return pad(character.repeat(Math.max(1, width - 1)), width);
+}
+
+/** A bar of `width` cells, `fraction` of it full. */
+export function bar(fraction: number, width: number, style: ReportStyle): string {
+  const full = Math.round(clamp(fraction) * width);
+  const [on, off] = style.unicode === false ? ["#", "-"] : ["━", "─"];
+  if (style.color === "none") return on.repeat(full) + off.repeat(width - full);
+  return foreground(on.repeat(full), viridis(0.62), style) + dim(off.repeat(width - full), style);
+}
+
+/** The shade of {@link SHADES} for a fraction from 0 to 1. */
+export function shade(fraction: number): string {
+  return SHADES[Math.min(SHADES.length - 1, Math.floor(clamp(fraction) * SHADES.length))] ?? "";
+}
+
+function viridis(fraction: number): Rgb {
+  const position = clamp(fraction) * (VIRIDIS.length - 1);
+  const low = VIRIDIS[Math.floor(position)] ?? [0, 0, 0];
+  const high = VIRIDIS[Math.ceil(position)] ?? low;
+  const t = position - Math.floor(position);
+  const mix = (a: number, b: number) => Math.round(a + (b - a) * t);
+  return [mix(low[0], high[0]), mix(low[1], high[1]), mix(low[2], high[2])];
+}
+
+function background(text: string, rgb: Rgb, style: ReportStyle): string {
+  const luminance = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2];
+  const ink: Rgb = luminance > 120 ? [0, 0, 0] : [255, 255, 255];
+  return `\u001b[48;${colorCode(rgb, style)};38;${colorCode(ink, style)}m${text}\u001b[39;49m`;
+}
+
+function foreground(text: string, rgb: Rgb, style: ReportStyle): string {
+  return text === "" ? "" : `\u001b[38;${colorCode(rgb, style)}m${text}\u001b[39m`;
+}
+
+function colorCode([red, green, blue]: Rgb, style: ReportStyle): string {
+  if (style.color === "truecolor") return `2;${red};${green};${blue}`;
+  if (red === green && green === blue && red > 0 && red < 255) return `5;${232 + Math.round((red - 8) / 10)}`;
+  const level = (value: number) => (value < 48 ? 0 : value < 115 ? 1 : Math.floor((value - 35) / 40));
+  return `5;${16 + 36 * level(red) + 6 * level(green) + level(blue)}`;
+}
+
+function clamp(fraction: number): number {
+  return Math.min(1, Math.max(0, fraction));
+}
