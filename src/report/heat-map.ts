@@ -27,7 +27,7 @@ export function renderHeatMap(results: ScanResults, options: HeatMapOptions): st
   const grid = layerGrid(results, estimator, "type");
   const lines =
     grid.rows.length === 0
-      ? [dim("No layer holds a scored module: there is nothing to map.", options)]
+      ? drawNote("No layer holds a scored module: there is nothing to map.", options)
       : [
           ...drawGrid(grid, options, (cell, width) => drawCell(cell, width, options)),
           "",
@@ -63,7 +63,7 @@ export function drawLegend(style: ReportStyle, among: string, aggregated: boolea
   const width = reportWidth(style);
   const scale =
     style.color === "none"
-      ? [...SHADES].join(" ")
+      ? [...SHADES].join(width < 40 ? "" : " ")
       : Array.from({ length: 16 }, (_, i) => heat(i / 15, " ", style)).join("");
   const text = `rank of the score within ${among}`;
   const oneLine = displayWidth(scale) + 12 + text.length <= width;
