@@ -58,6 +58,9 @@ async function readRows(
 ): Promise<number[][]> {
   const [rows, columns] = shape;
   const matrix = `a ${rows} x ${columns} matrix of ${dtype}`;
+  if (!shape.every((side) => Number.isSafeInteger(side) && side >= 1)) {
+    throw new RangeError(`Cannot compute the singular values of ${matrix}: it has no elements`);
+  }
   const rowBytes = columns * matrixDTypeBytes(dtype);
   const decoded: number[][] = [];
   for await (const block of blocks) {

@@ -34,6 +34,18 @@ export interface Kernels {
   bandWidth(): number;
   bandLd(): number;
   ql(n: number, diagonal: number, below: number): number;
+  qrAdd(packed: number, n: number, k: number, r: number, order: number, columns: number): void;
+  bidiagonalize(
+    a: number,
+    ld: number,
+    n: number,
+    i0: number,
+    i1: number,
+    diagonal: number,
+    above: number,
+    work: number,
+  ): void;
+  bidiagonalQr(n: number, diagonal: number, above: number): number;
   readonly __heap_base: WebAssembly.Global;
 }
 
@@ -53,6 +65,9 @@ const FUNCTIONS = [
   "bandWidth",
   "bandLd",
   "ql",
+  "qrAdd",
+  "bidiagonalize",
+  "bidiagonalQr",
 ] as const satisfies readonly (keyof Kernels)[];
 
 function areKernels(exports: object): exports is Kernels {

@@ -16,6 +16,8 @@ interface Job {
   readonly number: number;
   readonly resolve: (values: Float64Array) => void;
   readonly reject: (error: unknown) => void;
+  /** Feeds the rows a second time. */
+  readonly again: () => Promise<void>;
 }
 
 /** Owns one thread and its staging area. One `singularValues` at a time. */
@@ -56,8 +58,11 @@ export class PoolWorker {
     try {
       const number = ++this.#jobs;
       const values = new Promise<Float64Array>((resolve, reject) => {
-        this.#job = { number, resolve, reject };
+        const again = () => this.#feed(matrix, number).catch(reject);
+        this.#job = { number, resolve, reject, again };
       });
+      const { shape, dtype, rereadable = false } = matrix;
+      this.#post({ kind: "begin", job: number, header: { shape, dtype, rereadable } });
       return await Promise.race([values, this.#feed(matrix, number).then(() => values)]);
     } finally {
       this.#job = null;
@@ -80,10 +85,9 @@ export class PoolWorker {
     this.#worker.postMessage(request);
   }
 
-  /** Sends the rows of job `number` for as long as that is the job at work. */
+  /** Sends the rows of job `number`, for as long as that is the job at work. */
   async #feed({ shape, dtype, rows }: MatrixSource, number: number): Promise<void> {
     const rowBytes = shape[1] * matrixDTypeBytes(dtype);
-    this.#post({ kind: "begin", job: number, header: { shape, dtype } });
     for await (const block of rows) {
       if (block.length % rowBytes !== 0) {
         throw new RangeError(
@@ -120,6 +124,9 @@ export class PoolWorker {
       case "free":
         this.#freeSlots.push(reply.slot);
         this.#wake();
+        return;
+      case "again":
+        if (this.#job?.number === reply.job) void this.#job.again();
         return;
       case "done":
         if (this.#job?.number === reply.job) this.#job.resolve(reply.values);

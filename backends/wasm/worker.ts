@@ -27,6 +27,17 @@ function attempt(step: () => void): void {
   }
 }
 
+function finish(): void {
+  if (job === null) return;
+  const values = solver.finish();
+  if (values === null) {
+    reply({ kind: "again", job });
+    return;
+  }
+  reply({ kind: "done", job, values });
+  job = null;
+}
+
 function handle(request: Request): void {
   switch (request.kind) {
     case "begin":
@@ -38,11 +49,7 @@ function handle(request: Request): void {
       reply({ kind: "free", slot: request.slot });
       return;
     case "finish":
-      attempt(() => {
-        const values = solver.finish();
-        if (job !== null) reply({ kind: "done", job, values });
-        job = null;
-      });
+      attempt(finish);
       return;
     case "stop":
       port?.close();

@@ -45,7 +45,9 @@ export function openScoreCache(folder: string): ScoreCache {
 }
 
 /** Where scores are kept when the caller names no folder: `$SPECTRUM_CACHE`, else the user's cache folder. */
-export function defaultScoreCacheFolder(env: NodeJS.ProcessEnv = process.env): string {
+export function defaultScoreCacheFolder(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): string {
   if (env.SPECTRUM_CACHE) return join(env.SPECTRUM_CACHE, "scores");
   const base =
     process.platform === "win32" ? env.LOCALAPPDATA : env.XDG_CACHE_HOME || join(homedir(), ".cache");

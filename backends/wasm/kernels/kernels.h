@@ -45,3 +45,8 @@ void scale(double a, double *x, int n);
 double householder(double *x, int n, double *beta);
 void dot_4x2(const double *v, int ldv, const double *x, const double *y, int n, double *out);
 void subtract_4x2(const double *v, int ldv, double *x, double *y, int n, const double *w);
+
+// reflectors.c: eight Householder reflectors at once, I - V T V^T with T 8 x 8, upper, column-major.
+#define EIGHT 8
+void form_t8(const double *tau, double *t8);
+void times_t8(const double *t8, double w[2 * EIGHT]);

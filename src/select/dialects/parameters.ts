@@ -95,11 +95,15 @@ export function listByType(
   return lines;
 }
 
+/** Parameters of mixtures of experts that transformers renames and fuses when it loads them, from version 5 on. */
+const RENAMED_IN_5 = /\.experts\.[0-9]+\.|\.block_sparse_moe\./;
+
 /** Warnings about names that depend on the version of transformers that loads the model. */
 export function namingWarnings(parameters: readonly TrainedParameter[]): readonly string[] {
-  const expert = parameters.find(({ name }) => /\.experts\.[0-9]+\./.test(name));
-  if (expert === undefined) return [];
+  const affected = parameters.filter(({ name }) => RENAMED_IN_5.test(name));
+  const [first] = affected;
+  if (first === undefined) return [];
   return [
-    `Names of single experts (${expert.name}) are the checkpoint's: transformers 5 and later fuse them into one parameter a layer, which these names do not match`,
+    `${affected.length} names of experts are the checkpoint's, as transformers 4 keeps them; transformers 5 fuses the experts of a layer into one parameter, which these names do not match; the first is ${first.name}`,
   ];
 }

@@ -1,0 +1,43 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { parameterNaming } from "../../src/select/parameter-names.ts";
+
+/** Made by transformers: names of parameters in memory, and in the checkpoint it saves where these differ. */
+interface Names {
+  readonly memory: readonly (readonly [name: string, ...unknown[]])[];
+  readonly stored: readonly (readonly [name: string, ...unknown[]])[] | null;
+}
+const FOLDER = new URL("../fixtures/modules/", import.meta.url);
+const MODELS = readdirSync(FOLDER).map((file) => file.replace(".json", ""));
+
+function read(model: string): { memory: string[]; stored: string[] } {
+  const { memory, stored }: Names = JSON.parse(readFileSync(new URL(`${model}.json`, FOLDER), "utf8"));
+  return { memory: memory.map(([name]) => name), stored: (stored ?? memory).map(([name]) => name) };
+}
+
+/** Renamed by transformers 5 only, which the dialects warn of. */
+const SINCE_5 = /\.experts\.[0-9]+\.|\.block_sparse_moe\.|^embed_out\./;
+
+describe("parameterNaming()", () => {
+  it.each(MODELS)("gives %s the names that it has in transformers", (model) => {
+    const { memory, stored } = read(model);
+    const naming = parameterNaming(stored);
+    const named = stored.filter((tensor) => !SINCE_5.test(tensor));
+    expect(named.length).toBeGreaterThan(0);
+    expect(named.map(naming).filter((name) => !memory.includes(name))).toEqual([]);
+  });
+
+  it.each([
+    ["gpt2", "transformer."],
+    ["bloom", "transformer."],
+    ["llama", "model."],
+    ["qwen3", "model."],
+    ["opt", "model."],
+    ["gpt-neox", "gpt_neox."],
+  ])("gives %s, saved without its head, the prefix %s", (model, prefix) => {
+    const { memory } = read(model);
+    const body = memory.filter((name) => name.startsWith(prefix));
+    const bare = body.map((name) => name.slice(prefix.length));
+    expect(bare.map(parameterNaming(bare))).toEqual(body);
+  });
+});
