@@ -61,10 +61,10 @@ function findCommand(name: string): Command {
   if (NOT_YET.includes(name))
     throw new UsageError(`spectrum ${name} is planned, but spectrum-tune ${TOOL.version} does not have it`);
   const names = COMMANDS.map((candidate) => candidate.name);
-  const near = nearest(name, [...names, "help"]);
+  const isOption = name.startsWith("-");
+  const near = nearest(name, isOption ? ["--help", "--version"] : [...names, "help"]);
   const hint = near === null ? `the commands are ${names.join(", ")}` : `did you mean ${near}?`;
-  const what = name.startsWith("-") ? "option before the command" : "command";
-  throw new UsageError(`Unknown ${what} "${name}"; ${hint}`);
+  throw new UsageError(`Unknown ${isOption ? "option before the command" : "command"} ${name}; ${hint}`);
 }
 
 function asksForHelp(rest: readonly string[]): boolean {
@@ -83,10 +83,19 @@ function describeError(error: unknown, debug: boolean): string {
   if (!(error instanceof Error)) return String(error);
   if (debug)
     return `${error.stack ?? error.message}${causeOf(error, (cause) => `\ncaused by ${cause.stack}`)}`;
-  return (
-    error.message +
-    causeOf(error, (cause) => (error.message.includes(cause.message) ? "" : `: ${cause.message}`))
-  );
+  const message = describeSystemError(error) ?? error.message;
+  return message + causeOf(error, (cause) => (message.includes(cause.message) ? "" : `: ${cause.message}`));
+}
+
+/** What the operating system refused, in words; null for any other error. */
+function describeSystemError(error: NodeJS.ErrnoException): string | null {
+  const { code, path } = error;
+  if (path === undefined) return null;
+  if (code === "ENOENT") return `There is no file or folder ${path}`;
+  if (code === "EACCES" || code === "EPERM") return `The system permits no access to ${path}`;
+  if (code === "EISDIR") return `Expected a file, got the folder ${path}`;
+  if (code === "ENOTDIR") return `A part of the path ${path} is no folder`;
+  return null;
 }
 
 function causeOf(error: Error, describe: (cause: Error) => string): string {

@@ -51,10 +51,10 @@ export const scanCommand = defineCommand({
     const { out = options.json ? null : "results.json", cache, json } = options;
     if (cache !== undefined && options["no-cache"])
       throw new UsageError("--cache and --no-cache exclude each other");
-    if (out !== null) await prepareFile(out);
     const model = await openModel(id);
     const progress = progressReporter<ScanProgress>(terminal, renderProgress);
     try {
+      if (out !== null) await prepareFile(out);
       const results = await scan(model, {
         backend: options.backend ?? "auto",
         precision: options.precision ?? "exact",

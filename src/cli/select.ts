@@ -85,7 +85,8 @@ export const selectCommand = defineCommand({
     } else {
       const written = await writeSelection(options.out, selection, { results, dialect });
       warnings.push(...written.warnings);
-      terminal.print(`\nWrote ${written.paths.join(", ")}: ${dialect.summary}.`);
+      terminal.print(`\nWrote ${dialect.summary}:`);
+      for (const file of written.paths) terminal.print(`  ${file}`);
     }
     for (const warning of warnings) terminal.print(`Note: ${warning}.`);
     if (options.json) await terminal.printDocument(selection);
