@@ -17,6 +17,7 @@ export type Fault =
   | { readonly kind: "short"; readonly by: number }
   /** Right size, wrong content. */
   | { readonly kind: "corrupt" }
+  /** Sends a range one byte further on, and says so. */
   | { readonly kind: "wrong-range" }
   | { readonly kind: "silence" }
   | { readonly kind: "redirect"; readonly to: string };
@@ -225,8 +226,8 @@ function sendFile(
     return;
   }
   const shift = fault?.kind === "wrong-range" ? 1 : 0;
-  const contentRange = { "content-range": `bytes ${begin + shift}-${end - 1}/${content.length}` };
-  let body = content.subarray(begin, end);
+  const contentRange = { "content-range": `bytes ${begin + shift}-${end - 1 + shift}/${content.length}` };
+  let body = content.subarray(begin + shift, end + shift);
   if (fault?.kind === "corrupt") body = body.map((byte) => byte ^ 0x40);
   if (fault?.kind === "short") {
     body = Buffer.concat([

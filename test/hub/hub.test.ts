@@ -236,6 +236,12 @@ describe("openModel() when the Hub misbehaves for a while", () => {
     expect(ranges).toEqual([undefined, "bytes=60000-"]);
   });
 
+  it("takes the whole file when the server ignores the range, and does not ask a third time", async () => {
+    fail(SHARD, { kind: "drop", after: 60_000 }, { kind: "ignore-range" });
+    await expectWhole(await open());
+    expect(hub.requests.filter(({ host, path }) => host === "cdn" && path.includes(SHARD))).toHaveLength(2);
+  });
+
   it("goes on in a later run from the bytes that an earlier one left", async () => {
     fail(SHARD, { kind: "drop", after: 60_000 }, ...always({ kind: "status", status: 503 }));
     await expect(open()).rejects.toThrow(/answers 503 \(tried \d times\)/);
