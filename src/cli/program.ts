@@ -1,7 +1,7 @@
 // The program: finds the command, runs it, and turns what it throws into a sentence and an exit code.
 import { TOOL, UsageError } from "../index.ts";
 import { nearest } from "./arguments.ts";
-import { type Command, EXIT } from "./command.ts";
+import { type Command, EXIT, quote } from "./command.ts";
 import { doctorCommand } from "./doctor.ts";
 import { renderCommandHelp, renderHelp } from "./help.ts";
 import { scanCommand } from "./scan.ts";
@@ -27,8 +27,11 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   try {
     return await dispatch(argv, terminal, interruption.signal);
   } catch (error) {
+    if (interruption.signal.aborted) {
+      terminal.print("Interrupted.");
+      return EXIT.interrupted;
+    }
     terminal.printError(describeError(error, env.SPECTRUM_DEBUG === "1"));
-    if (interruption.signal.aborted) return EXIT.interrupted;
     return error instanceof UsageError ? EXIT.usage : EXIT.failed;
   } finally {
     process.off("SIGINT", interrupt);
@@ -100,9 +103,4 @@ function describeSystemError(error: NodeJS.ErrnoException): string | null {
 
 function causeOf(error: Error, describe: (cause: Error) => string): string {
   return error.cause instanceof Error ? describe(error.cause) : "";
-}
-
-/** An argument as a POSIX shell reads it back. */
-function quote(argument: string): string {
-  return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`;
 }

@@ -5,7 +5,6 @@ import {
   dialectNamed,
   type Estimator,
   type KnownNames,
-  openModel,
   readResults,
   renderSelection,
   type ScanResults,
@@ -17,7 +16,8 @@ import {
   writeSelection,
 } from "../index.ts";
 import type { OptionTable, OptionValues } from "./arguments.ts";
-import { defineCommand, EXIT } from "./command.ts";
+import { type CommandContext, defineCommand, EXIT } from "./command.ts";
+import { MODEL_OPTIONS, openNamedModel } from "./model-options.ts";
 
 const OPTIONS = {
   "top-percent": {
@@ -50,6 +50,8 @@ const OPTIONS = {
   include: { kind: "list", value: "GLOB", help: "Only modules whose name, tensor or type matches" },
   exclude: { kind: "list", value: "GLOB", help: "No modules whose name, tensor or type matches" },
   model: { kind: "text", value: "MODEL", help: "Check every name against this model" },
+  revision: MODEL_OPTIONS.revision,
+  offline: MODEL_OPTIONS.offline,
   out: {
     kind: "text",
     value: "PATH",
@@ -70,13 +72,13 @@ export const selectCommand = defineCommand({
     "spectrum select results.json --strategy parameter-share --top-percent 10 -o selection.yaml",
     "spectrum select results.json --top-percent 50 --format original --out original/",
   ],
-  async run({ positionals: [path], options }, { terminal }) {
+  async run({ positionals: [path], options }, { terminal, signal }) {
     const dialect = dialectNamed(options.format ?? "axolotl");
     const rules = dialect.rules(selectOptions(options));
     const results = await readResults(path);
     const selection = select(results, rules);
     const warnings = [
-      ...checkNames(selection, await knownNames(results, options.model)),
+      ...checkNames(selection, await knownNames(results, options, { terminal, signal })),
       ...describeUnranked(unrankedModules(results, selection.estimator), selection.estimator),
     ];
     terminal.print(renderSelection(selection, results, terminal.style));
@@ -95,9 +97,14 @@ export const selectCommand = defineCommand({
 });
 
 /** The names that a selection is checked against: the model's where one is named, else those of the results. */
-async function knownNames(results: ScanResults, id: string | undefined): Promise<KnownNames> {
-  if (id === undefined) return { names: tensorNames(results), source: "results" };
-  const model = await openModel(id);
+async function knownNames(
+  results: ScanResults,
+  options: OptionValues<typeof OPTIONS>,
+  context: Pick<CommandContext, "terminal" | "signal">,
+): Promise<KnownNames> {
+  if (options.model === undefined) return { names: tensorNames(results), source: "results" };
+  // Only the names are wanted: nothing is worth a download.
+  const model = await openNamedModel(options.model, { ...options, stream: true }, context);
   await model.close();
   return { names: model.tensors.keys(), source: "model" };
 }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readSelection } from "../../src/select/selection-file.ts";
 import { parseResults, readResults } from "../../src/snr/results-file.ts";
+import { tinyLlama, writeTinyModel } from "../tiny-model.ts";
 import { CLI, ROOT, spectrum } from "./run.ts";
 
 const MODEL = "examples/wordnet-llama-2m";
@@ -44,24 +45,14 @@ describe("help and version", () => {
 describe("bad usage", () => {
   it.each([
     [["scan", MODEL, "--presicion", "fast"], /Unknown option --presicion; did you mean --precision\?/],
-    [["select", "r.json", "--top", "25"], /Unknown option --top; did you mean --top-percent\?/],
     [["scna"], /Unknown command scna; did you mean scan\?/],
     [["--hlep"], /did you mean --help\?/],
-    [["scan"], /MODEL is missing/],
-    [["scan", "a", "b"], /got also "b"/],
-    [["scan", MODEL, "--precision", "exat"], /one of exact, fast, got "exat"; did you mean exact\?/],
-    [["scan", MODEL, "--threads", "1.5"], /whole number from 1 up, got "1.5"/],
-    [["scan", MODEL, "--out"], /--out needs a value: FILE/],
-    [["scan", MODEL, "--out", "--json"], /got the option --json/],
-    [["scan", MODEL, "--json=yes"], /--json takes no value/],
     [["scan", MODEL, "--backend", "cuda", "--json"], /cuda/],
-    [["scan", MODEL, "--backend", "wsam", "--json"], /wsam/],
     [["scan", MODEL, "--include", "zzz", "--json"], /zzz/],
     [["scan", MODEL, "--cache", "x", "--no-cache"], /exclude each other/],
     [["select", PUBLISHED, "--top-percent", "101"], /101/],
     [["select", "package.json"], /package\.json/],
     [["train", "x"], /does not have it/],
-    [["plan"], /does not have it/],
   ])("%j exits with 2 and one sentence", async (args, sentence) => {
     const { code, stdout, stderr } = await spectrum(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
@@ -95,7 +86,8 @@ describe("scan", () => {
     expect(stderr).toContain(`spectrum select ${out} `);
     expect(stderr).toMatch(/^mlp\.down_proj +8 /m);
     // Neither a redrawn line nor a colour goes into a log.
-    for (const code of ["\r", "\u001b"]) expect(stderr).not.toContain(code);
+    expect(stderr).not.toContain("\r");
+    expect(stderr).not.toContain("\u001b");
     const results = await readResults(out);
     expect(results.modules.filter((module) => module.snr?.spectrum != null)).toHaveLength(57);
   });
@@ -132,21 +124,45 @@ describe("scan", () => {
     expect(stderr).not.toContain("modules have a score");
   });
 
-  it("colours where asked to, and not where NO_COLOR is set", async () => {
+  it("colours where asked to, not where NO_COLOR is set, and keeps to COLUMNS", async () => {
     const args = ["scan", MODEL, "--no-cache", "--json"];
     const [forced, none] = await Promise.all([
       spectrum(args, { FORCE_COLOR: "3" }),
-      spectrum(args, { NO_COLOR: "1" }),
+      spectrum(args, { NO_COLOR: "1", COLUMNS: "40" }),
     ]);
     expect(forced.stderr).toContain("\u001b[48;2;");
     expect(forced.stdout).not.toContain("\u001b");
     expect(none.stderr).not.toContain("\u001b");
+    const pictures = none.stderr.slice(none.stderr.indexOf("\n\n"));
+    for (const line of pictures.split("\n")) expect(line.length).toBeLessThanOrEqual(40);
   });
+});
 
-  it("keeps to COLUMNS", async () => {
-    const { stderr } = await spectrum(["scan", MODEL, "--no-cache", "--json"], { COLUMNS: "40" });
-    const picture = stderr.slice(stderr.indexOf("\n\n"));
-    for (const line of picture.split("\n")) expect(line.length).toBeLessThanOrEqual(40);
+describe("Ctrl-C", () => {
+  it("ends a scan with 130, keeps the scores and says how to go on", async () => {
+    const model = await writeTinyModel(tinyLlama(10, 512));
+    const [cache, out] = [join(await folder(), "cache"), join(await folder(), "it's results.json")];
+    const args = ["scan", model, "--out", out, "--cache", cache];
+    let sent = false;
+    const first = await spectrum(args, {}, (stderr, kill) => {
+      if (sent || !stderr.includes("auto took")) return;
+      sent = true;
+      setTimeout(() => kill("SIGINT"), 400);
+    });
+    expect({ code: first.code, stdout: first.stdout }).toEqual({ code: 130, stdout: "" });
+    expect(first.stderr).toContain("Stopping");
+    const [, done, total] = /Interrupted after (\d+) of (\d+) matrices/.exec(first.stderr) ?? [];
+    expect(Number(total)).toBe(31);
+    // What it says to type, a shell reads as the same command.
+    expect(first.stderr).toContain(
+      `spectrum scan ${model} --out '${out.replace("'", "'\\''")}' --cache ${cache}`,
+    );
+
+    const second = await spectrum(args);
+    expect(second.code).toBe(0);
+    const known = Number(/, (\d+) of them known before/.exec(second.stderr)?.[1] ?? 0);
+    expect(known).toBeGreaterThanOrEqual(Number(done));
+    expect((await readResults(out)).modules.length).toBeGreaterThan(0);
   });
 });
 

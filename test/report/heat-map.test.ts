@@ -2,8 +2,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { renderHeatMap } from "../../src/report/heat-map.ts";
 import { type ColorDepth, type ReportStyle, SHADES } from "../../src/report/paint.ts";
-import { renderProgress } from "../../src/report/progress.ts";
+import { renderDownload, renderProgress } from "../../src/report/progress.ts";
 import { renderSelection } from "../../src/report/selection.ts";
+import { renderSummary } from "../../src/report/summary.ts";
 import { renderTable } from "../../src/report/table.ts";
 import { displayWidth } from "../../src/report/text.ts";
 import { select } from "../../src/select/select.ts";
@@ -18,25 +19,34 @@ function cellsOf(picture: string, type: string): string[] {
   return lines.map((line) => line.slice(type.length + 1));
 }
 
-const arbitraryModules: fc.Arbitrary<ModuleResult[]> = fc
-  .record({
-    layers: fc.integer({ min: 0, max: 130 }),
-    types: fc.uniqueArray(fc.string({ unit: "binary", minLength: 1, maxLength: 40 }), { maxLength: 5 }),
-    scores: fc.array(fc.oneof(fc.double({ noNaN: true, min: 0 }), fc.constant(null)), { minLength: 1 }),
-    experts: fc.integer({ min: 1, max: 3 }),
-    skipped: fc.boolean(),
-  })
-  .map(({ layers, types, scores, experts, skipped }) => {
-    const modules: ModuleResult[] = [];
-    for (const type of types)
-      for (let layer = -1; layer < layers; layer++)
-        for (let expert = 0; expert < experts; expert++) {
-          const score = scores[modules.length % scores.length] ?? null;
-          const reason = skipped && modules.length % 7 === 0 ? { skipped: `bad ${type}` } : {};
-          modules.push(module(type, layer < 0 ? null : layer, score, { expert, ...reason }));
-        }
-    return modules;
-  });
+interface Shape {
+  readonly layers: number;
+  readonly types: readonly string[];
+  readonly scores: readonly (number | null)[];
+  readonly experts: number;
+  readonly skipped: boolean;
+}
+
+const arbitraryShape: fc.Arbitrary<Shape> = fc.record({
+  layers: fc.integer({ min: 0, max: 130 }),
+  types: fc.uniqueArray(fc.string({ unit: "binary", minLength: 1, maxLength: 40 }), { maxLength: 5 }),
+  scores: fc.array(fc.oneof(fc.double({ noNaN: true, min: 0 }), fc.constant(null)), { minLength: 1 }),
+  experts: fc.integer({ min: 1, max: 3 }),
+  skipped: fc.boolean(),
+});
+
+/** Modules of every type in every layer and once outside, their scores taken in turn. */
+function modulesOf({ layers, types, scores, experts, skipped }: Shape): ModuleResult[] {
+  const modules: ModuleResult[] = [];
+  for (const type of types)
+    for (let layer = -1; layer < layers; layer++)
+      for (let expert = 0; expert < experts; expert++) {
+        const score = scores[modules.length % scores.length] ?? null;
+        const reason = skipped && modules.length % 7 === 0 ? { skipped: `bad ${type}` } : {};
+        modules.push(module(type, layer < 0 ? null : layer, score, { expert, ...reason }));
+      }
+  return modules;
+}
 
 const arbitraryStyle: fc.Arbitrary<ReportStyle> = fc.record({
   width: fc.integer({ min: 24, max: 200 }),
@@ -47,7 +57,8 @@ const arbitraryStyle: fc.Arbitrary<ReportStyle> = fc.record({
 describe("every picture", () => {
   it("stays within the width, whatever the names, scores, layers and colours", () => {
     fc.assert(
-      fc.property(arbitraryModules, arbitraryStyle, (modules, style) => {
+      fc.property(arbitraryShape, arbitraryStyle, (shape, style) => {
+        const modules = modulesOf(shape);
         const results = resultsOf(modules);
         const scored = modules.some((m) => m.layer !== null && m.snr?.spectrum != null && !m.skipped);
         const pictures = [renderTable(results, style), renderHeatMap(results, style)];
@@ -62,7 +73,14 @@ describe("every picture", () => {
           remainingMs: 98765432,
           module: modules[0]?.name ?? "",
         };
-        pictures.push(renderProgress(progress, style));
+        pictures.push(renderProgress(progress, style), renderSummary(results, progress, style));
+        const download = {
+          file: progress.module,
+          bytes: 123456789,
+          totalBytes: 9876543210,
+          elapsedMs: 98765,
+        };
+        pictures.push(renderDownload(download, style));
         for (const line of pictures.join("\n").split("\n")) {
           expect(displayWidth(line)).toBeLessThanOrEqual(style.width);
           // Colours apart, nothing but printable characters reaches a terminal.
@@ -70,7 +88,7 @@ describe("every picture", () => {
           if (style.color === "none") expect(line).toBe(plain(line));
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 150 },
     );
   });
 
