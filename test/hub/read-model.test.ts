@@ -44,7 +44,10 @@ describe("readModel() on a file whose prefix claims any length of header", () =>
         refused++;
       }
     };
-    const sizes = fc.oneof(fc.nat({ max: 100 }), fc.maxSafeInteger().map((size) => Math.abs(size) % 20e9));
+    const sizes = fc.oneof(
+      fc.nat({ max: 100 }),
+      fc.maxSafeInteger().map((size) => Math.abs(size) % 20e9),
+    );
     await fc.assert(fc.asyncProperty(claims, sizes, check), { numRuns: 1000, seed: 3 });
     expect(refused).toBeGreaterThan(300);
   });
