@@ -7,8 +7,8 @@ import { progressReporter } from "./progress.ts";
 /** Options of every command that opens a model. */
 export const MODEL_OPTIONS = {
   revision: { kind: "text", value: "NAME", help: "Branch, tag or commit on the Hub (default main)" },
-  stream: { kind: "flag", help: "Read a Hub model in ranges, without storing its weights" },
-  offline: { kind: "flag", help: "Take a Hub model from the cache, without asking the Hub" },
+  stream: { kind: "flag", help: "Read a Hub model without storing its weights" },
+  offline: { kind: "flag", help: "Take a Hub model from the cache alone" },
 } as const satisfies OptionTable;
 
 /** Opens MODEL as the options say, showing the download where there is one. */

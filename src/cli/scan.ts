@@ -22,9 +22,9 @@ const OPTIONS = {
     kind: "text",
     value: "FILE",
     short: "o",
-    help: "Where to write (default results.json; with --json nowhere)",
+    help: "Default results.json; with --json none",
   },
-  backend: { kind: "text", value: "NAME", help: "auto (default), or one that spectrum doctor lists" },
+  backend: { kind: "text", value: "NAME", help: "auto (default), or one of spectrum doctor's" },
   precision: { kind: "choice", choices: ["exact", "fast"], help: "Default exact" },
   threads: {
     kind: "number",
@@ -36,7 +36,7 @@ const OPTIONS = {
   include: { kind: "list", value: "GLOB", help: "Only modules whose name, tensor or type matches" },
   exclude: { kind: "list", value: "GLOB", help: "No modules whose name, tensor or type matches" },
   ...MODEL_OPTIONS,
-  cache: { kind: "text", value: "DIR", help: "Folder of known scores (default: the user's cache)" },
+  cache: { kind: "text", value: "DIR", help: "Folder of known scores (default: your cache)" },
   "no-cache": { kind: "flag", help: "Neither read nor keep scores" },
   json: { kind: "flag", help: "Print the results on stdout as JSON" },
 } as const satisfies OptionTable;

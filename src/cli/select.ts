@@ -35,12 +35,12 @@ const OPTIONS = {
   strategy: {
     kind: "choice",
     choices: ["per-type", "global", "parameter-share"],
-    help: "Rank within each type (default), across all, or up to a share",
+    help: "Within each type (default), across, or a share",
   },
   count: {
     kind: "choice",
     choices: ["at-least-one", "floor"],
-    help: "Of a small type at least one (default), or rounded down",
+    help: "At least one per type (default), or floor",
   },
   embeddings: {
     kind: "choice",
@@ -56,7 +56,7 @@ const OPTIONS = {
     kind: "text",
     value: "PATH",
     short: "o",
-    help: "File or folder to write; without it nothing is written",
+    help: "File or folder; without it nothing is written",
   },
   json: { kind: "flag", help: "Print the selection on stdout as JSON" },
 } as const satisfies OptionTable;
@@ -69,8 +69,8 @@ export const selectCommand = defineCommand({
   options: OPTIONS,
   examples: [
     "spectrum select results.json --top-percent 25 --out selection.yaml",
-    "spectrum select results.json --strategy parameter-share --top-percent 10 -o selection.yaml",
-    "spectrum select results.json --top-percent 50 --format original --out original/",
+    "spectrum select results.json --strategy parameter-share --top-percent 10",
+    "spectrum select results.json --format original --out original/",
   ],
   async run({ positionals: [path], options }, { terminal, signal }) {
     const dialect = dialectNamed(options.format ?? "axolotl");
