@@ -52,8 +52,7 @@ function handle(request: Request): void {
       attempt(finish);
       return;
     case "stop":
-      port?.close();
-      return;
+      return process.exit(0); // this thread alone; Deno's port has no close()
     default:
       request satisfies never;
   }
