@@ -45,7 +45,7 @@ export interface Kernels {
     above: number,
     work: number,
   ): void;
-  bidiagonalQr(n: number, diagonal: number, above: number): number;
+  bidiagonalValues(n: number, diagonal: number, above: number, work: number): number;
   readonly __heap_base: WebAssembly.Global;
 }
 
@@ -67,7 +67,7 @@ const FUNCTIONS = [
   "ql",
   "qrAdd",
   "bidiagonalize",
-  "bidiagonalQr",
+  "bidiagonalValues",
 ] as const satisfies readonly (keyof Kernels)[];
 
 function areKernels(exports: object): exports is Kernels {

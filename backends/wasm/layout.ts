@@ -93,7 +93,7 @@ function place({ shape, dtype }: MatrixHeader, kernels: Kernels, whole: boolean)
   const band = take(8 * Math.max(bandDoubles + workspaceDoubles, order * (depth + 1)));
   const diagonal = take(8 * n);
   const beside = take(8 * n);
-  const vectors = take(8 * (3 * n + 1));
+  const vectors = take(8 * (5 * n + 1));
   return {
     n,
     m,

@@ -29,6 +29,7 @@ export class PoolWorker {
   #wake: () => void = () => {};
   #jobs = 0;
   #job: Job | null = null;
+  #closing = false;
   /** Why the thread is gone; null while it lives. */
   #death: Error | null = null;
 
@@ -66,12 +67,13 @@ export class PoolWorker {
       return await Promise.race([values, this.#feed(matrix, number).then(() => values)]);
     } finally {
       this.#job = null;
-      this.#worker.unref();
+      if (!this.#closing) this.#worker.unref();
     }
   }
 
   /** Rejects the call in progress and ends the thread at its next look at the closed word. */
   async close(): Promise<void> {
+    this.#closing = true;
     this.#worker.ref();
     this.#job?.reject(new Error("The wasm backend was closed"));
     this.#job = null;

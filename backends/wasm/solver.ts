@@ -257,10 +257,10 @@ export class Solver {
         vectors,
       );
     }
-    if (kernels.bidiagonalQr(n, diagonal, beside) < 0) {
+    if (kernels.bidiagonalValues(n, diagonal, beside, vectors) < 0) {
       throw new Error(`The singular values of a bidiagonal matrix of order ${n} did not converge`);
     }
-    return descending(new Float64Array(this.#memory.buffer, diagonal, n), Math.abs, exponent ?? 0);
+    return descending(new Float64Array(this.#memory.buffer, diagonal, n), (value) => value, exponent ?? 0);
   }
 }
 
