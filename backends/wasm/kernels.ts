@@ -33,6 +33,7 @@ export interface Kernels {
   sweepGroup(): number;
   bandWidth(): number;
   bandLd(): number;
+  roundsOnce(e: number): number;
   ql(n: number, diagonal: number, below: number): number;
   qrAdd(packed: number, n: number, k: number, r: number, order: number, columns: number): void;
   bidiagonalize(
@@ -64,6 +65,7 @@ const FUNCTIONS = [
   "sweepGroup",
   "bandWidth",
   "bandLd",
+  "roundsOnce",
   "ql",
   "qrAdd",
   "bidiagonalize",

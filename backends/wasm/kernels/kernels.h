@@ -24,8 +24,12 @@ typedef v128_t pair;  // two doubles
 #define ADD wasm_f64x2_add
 #define SUB wasm_f64x2_sub
 #define MUL wasm_f64x2_mul
-// c + a * b, rounded twice: the same bits everywhere. A relaxed-SIMD build would put wasm_f64x2_relaxed_madd here.
+// c + a * b. The plain build rounds twice, the same bits everywhere; the relaxed one once, where the processor can.
+#ifdef __wasm_relaxed_simd__
+#define FMA(a, b, c) wasm_f64x2_relaxed_madd(a, b, c)
+#else
 #define FMA(a, b, c) ADD(c, MUL(a, b))
+#endif
 
 static inline double sum2(pair v) { return wasm_f64x2_extract_lane(v, 0) + wasm_f64x2_extract_lane(v, 1); }
 static inline int min_int(int a, int b) { return a < b ? a : b; }
