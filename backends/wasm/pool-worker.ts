@@ -1,7 +1,7 @@
 // One worker thread as the pool sees it: it feeds a matrix through the staging area and waits for the values.
 import { Worker } from "node:worker_threads";
 import type { MatrixSource } from "../../src/backend.ts";
-import { matrixDTypeBytes } from "../../src/tensor/dtype.ts";
+import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import {
   CLOSED_WORD,
   type Reply,
@@ -89,7 +89,7 @@ export class PoolWorker {
 
   /** Sends the rows of job `number`, for as long as that is the job at work. */
   async #feed({ shape, dtype, rows }: MatrixSource, number: number): Promise<void> {
-    const rowBytes = shape[1] * matrixDTypeBytes(dtype);
+    const rowBytes = shape[1] * floatDTypeBytes(dtype);
     for await (const block of rows) {
       if (block.length % rowBytes !== 0) {
         throw new RangeError(

@@ -1,7 +1,7 @@
 // All singular values of one matrix after another, on the calling thread, in one WebAssembly memory: the square roots
 // of the eigenvalues of the float64 Gram matrix of the smaller side, or, where squaring has cost too much (guard.ts),
 // those of the triangular factor. Bytes are taken as they arrive.
-import { matrixDTypeBytes } from "../../src/tensor/dtype.ts";
+import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import { gramSuffices } from "./guard.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "./kernels.ts";
 import { DEPTH, type Layout, layOut, type MatrixHeader } from "./layout.ts";
@@ -137,7 +137,7 @@ export class Solver {
 
   /** Largest magnitude of `count` elements at `address`. */
   #maxAbs(work: Work, address: number, count: number): number {
-    const elementBytes = matrixDTypeBytes(work.header.dtype);
+    const elementBytes = floatDTypeBytes(work.header.dtype);
     let most = 0;
     for (let at = 0; at < count; at += CHECKED_ELEMENTS) {
       this.#checkInterrupted();
@@ -176,7 +176,7 @@ export class Solver {
   #foldRows(work: Work): void {
     this.#checkInterrupted();
     const { n, packed } = work.layout;
-    const rowBytes = n * matrixDTypeBytes(work.header.dtype);
+    const rowBytes = n * floatDTypeBytes(work.header.dtype);
     const block = Math.min(work.layout.blockBytes, work.arrived - work.folded);
     const k = block / rowBytes;
     const address = blockAt(work);
@@ -280,7 +280,7 @@ function blockAt({ layout, folded }: Work): number {
 }
 
 function sizeOf({ header }: Work): number {
-  return header.shape[0] * header.shape[1] * matrixDTypeBytes(header.dtype);
+  return header.shape[0] * header.shape[1] * floatDTypeBytes(header.dtype);
 }
 
 function wrongSize(work: Work, got: number): RangeError {
