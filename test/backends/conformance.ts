@@ -62,6 +62,17 @@ export function testBackend(entry: BackendEntry): void {
       expect(backend.concurrency).toBeGreaterThanOrEqual(1);
     });
 
+    it("opens as fast, and says truthfully whether that is still exact", async () => {
+      const own = await entry.open({ precision: "fast", threads: 1 });
+      const values = await singularValues(
+        own,
+        sourceOf(matrixOfSpectrum([20, 9], [9, 8, 7, 6, 5, 4, 3, 2, 1], 9), "F64"),
+      );
+      if (own.precision === "exact") expectExact(values, [9, 8, 7, 6, 5, 4, 3, 2, 1]);
+      else expect(own.version).not.toBe(backend.version);
+      await own.close();
+    });
+
     describe("accuracy", () => {
       for (const { shape, dtype, seed, values } of fixture.lapack) {
         it(`is within 1e-13 sigma_1^2 of LAPACK for ${shape.join("x")} of ${dtype}`, async () => {
