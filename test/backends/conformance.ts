@@ -148,6 +148,19 @@ export function testBackend(entry: BackendEntry): void {
         expectExact(await computeMatrix({ shape, elements }), [Math.sqrt(35), ...Array<number>(34).fill(0)]);
       });
 
+      it("handles equal rows, equal columns and all elements equal", async () => {
+        const ones = new Float64Array(24 * 30).fill(1);
+        expectExact(await computeMatrix({ shape: [24, 30], elements: ones }), [
+          Math.sqrt(720),
+          ...Array<number>(23).fill(0),
+        ]);
+        const stripes = Float64Array.from({ length: 40 * 21 }, (_, at) => (at % 21) % 3); // columns 0, 1, 2, 0, 1, 2, ..
+        expectExact(await computeMatrix({ shape: [40, 21], elements: stripes }), [
+          Math.sqrt(40 * 7 * 5),
+          ...Array<number>(20).fill(0),
+        ]);
+      });
+
       it("handles values graded over 12 decades", async () => {
         const values = Array.from({ length: 49 }, (_, i) => 10 ** (-i / 4));
         expectExact(await computeMatrix(matrixOfSpectrum([49, 49], values, 5)), values);
