@@ -41,7 +41,9 @@ export class PoolWorker {
     );
     this.#exited = new Promise((resolve) => {
       this.#worker.on("exit", (code) => {
-        this.#die(new Error(`A worker of the wasm backend stopped with code ${code}`));
+        this.#die(
+          new Error(`A worker of the wasm backend stopped before its matrix was done, with code ${code}`),
+        );
         resolve();
       });
     });

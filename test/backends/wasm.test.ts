@@ -111,7 +111,7 @@ describe("the wasm backend, in particular", () => {
     }
     const broken = singularValues(own, { shape: [40, 40], dtype: "F32", rows: dying() });
     const next = singularValues(own, sourceOf(matrix, "F32"));
-    await expect(broken).rejects.toThrow("A worker of the wasm backend stopped with code");
+    await expect(broken).rejects.toThrow(/A worker of the wasm backend stopped/);
     expect(await next).toEqual(await singularValues(backend, sourceOf(matrix, "F32")));
     expect(threads.length).toBe(2);
     process.off("worker", remember);
