@@ -23,6 +23,11 @@ export interface MatrixSource {
    * A block is valid until the next one is asked for.
    */
   readonly rows: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /**
+   * True when iterating `rows` again starts over and gives the same bytes. A backend does so for the rare matrix that
+   * needs a second look; of a matrix that can be read only once it has to hold the bytes for that case.
+   */
+  readonly rereadable?: boolean;
 }
 
 /** Options of {@link BackendEntry.open}. */

@@ -70,6 +70,12 @@ describe("format axolotl", () => {
       [1, 3],
       [4, 5],
     ]);
+    const biased = EXPERTS.modules.map((module) => ({ ...module, bias: "experts.bias", biasParameters: 20 }));
+    const withBias = parse(emit("axolotl", { topPercent: 20 }, { ...EXPERTS, modules: biased }));
+    expect(withBias.unfrozen_parameters).toEqual([
+      "^model.layers.0.mlp.experts.down_proj$[4:5]",
+      "^experts.bias$[4:5]",
+    ]);
     const whole = parse(emit("axolotl", { topPercent: 100 }, EXPERTS));
     expect(whole.unfrozen_parameters).toEqual(["^model.layers.0.mlp.experts.down_proj$"]);
   });
