@@ -3,13 +3,11 @@
 // Keeps the quotient finite; torch's constant.
 const EPSILON = 1e-6;
 
-/** Square root of the sum of squares over all gradients, accumulated in float64. */
-export function globalNorm(gradients: Iterable<Float32Array>): number {
+/** Sum of squares of a gradient, accumulated in float64. */
+export function sumOfSquares(gradient: Float32Array): number {
   let sum = 0;
-  for (const gradient of gradients) {
-    for (let i = 0; i < gradient.length; i++) sum += (gradient[i] as number) ** 2;
-  }
-  return Math.sqrt(sum);
+  for (let i = 0; i < gradient.length; i++) sum += (gradient[i] as number) ** 2;
+  return sum;
 }
 
 /** Factor that brings gradients of that norm to at most `maxNorm`; null clips nothing. */

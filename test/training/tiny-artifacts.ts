@@ -8,6 +8,9 @@ import { temporaryFolder } from "../tiny-model.ts";
 
 const FIXTURE = fileURLToPath(new URL("../fixtures/tiny-artifacts/", import.meta.url));
 
+/** File of {@link torchRun}. */
+export const REFERENCE_FILE = join(FIXTURE, "reference.json");
+
 /** The base model of the artifacts. */
 export const TINY_MODEL = join(FIXTURE, "model");
 
@@ -30,7 +33,7 @@ export interface TorchRun {
 
 /** Reads torch's run. */
 export async function torchRun(): Promise<TorchRun> {
-  return JSON.parse(await readFile(join(FIXTURE, "reference.json"), "utf8"));
+  return JSON.parse(await readFile(REFERENCE_FILE, "utf8"));
 }
 
 /** A copy of the artifacts whose manifest knows where the model is. */
