@@ -44,7 +44,7 @@ export async function openEventFile(
 function event(wallTime: number, step: number, content: Uint8Array): Uint8Array {
   return concat(
     fixed(1, 8, (view) => view.setFloat64(1, wallTime, true)),
-    varintField(2, step),
+    step === 0 ? new Uint8Array() : varintField(2, step),
     content,
   );
 }
