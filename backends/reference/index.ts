@@ -6,6 +6,8 @@ import { decodeElements } from "./decode.ts";
 
 export const name = "reference";
 
+export const capabilities = ["singularValues"] as const;
+
 /** Always ok. */
 export async function availability(): Promise<Availability> {
   return { ok: true };
