@@ -100,8 +100,8 @@ export interface Backend extends AsyncDisposable {
    * All singular values of one matrix.
    *
    * @returns min(rows, columns) values, descending, none negative.
-   * @throws RangeError when the matrix holds NaN or Infinity, or its rows do not add up to its shape;
-   * Error when an iteration does not converge.
+   * @throws MatrixError when the matrix holds NaN or Infinity, or is larger than the backend can take; RangeError when
+   * its rows do not add up to its shape; Error when an iteration does not converge.
    */
   singularValues?(matrix: MatrixSource): Promise<Float64Array>;
   /**

@@ -15,7 +15,7 @@ export type {
   MatrixSource,
   Precision,
 } from "./backend.ts";
-export { BackendUnavailableError, HubError, UsageError } from "./errors.ts";
+export { BackendUnavailableError, HubError, MatrixError, UsageError } from "./errors.ts";
 export type { ByteRange, Model, ModelFile, ModelTensor } from "./hub/model.ts";
 export { type OpenModelOptions, openModel } from "./hub/open-model.ts";
 export { type HubSettings, type HubSettingsOptions, hubSettings } from "./hub/settings.ts";

@@ -1,6 +1,7 @@
 // The `reference` backend: obvious and slow, in plain float64 on the calling thread. The oracle for the other backends,
 // and what is left where nothing else runs.
 import type { Availability, Backend, BackendOptions, MatrixSource } from "../../src/backend.ts";
+import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import { decodeElements } from "./decode.ts";
 
@@ -75,7 +76,7 @@ async function readRows(
     for (let at = 0; at < block.length && decoded.length <= rows; at += rowBytes) {
       const row = decodeElements(block.subarray(at, at + rowBytes), dtype);
       if (!row.every(Number.isFinite)) {
-        throw new RangeError(
+        throw new MatrixError(
           `Cannot compute the singular values of ${matrix}: row ${decoded.length} holds NaN or Infinity`,
         );
       }

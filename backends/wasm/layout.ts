@@ -1,4 +1,5 @@
 // Where things lie in a worker's WebAssembly memory while it works on one matrix. Plain arithmetic, no memory touched.
+import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes, type MatrixDType } from "../../src/tensor/dtype.ts";
 import type { Kernels } from "./kernels.ts";
 
@@ -52,7 +53,7 @@ export interface Layout {
 /**
  * Lays one matrix out.
  *
- * @throws RangeError when it needs more than the 4 GiB that WebAssembly addresses.
+ * @throws MatrixError when it needs more than the 4 GiB that WebAssembly addresses.
  */
 export function layOut(header: MatrixHeader, kernels: Kernels): Layout {
   const [rows, columns] = header.shape;
@@ -64,7 +65,7 @@ export function layOut(header: MatrixHeader, kernels: Kernels): Layout {
   const layout = place(header, kernels, wide);
   if (layout.sizeBytes <= WASM_BYTES) return layout;
   const gib = (layout.sizeBytes / 2 ** 30).toFixed(1);
-  throw new RangeError(
+  throw new MatrixError(
     `Cannot compute the singular values of a ${rows} x ${columns} matrix of ${header.dtype}: the wasm backend would ` +
       `need ${gib} GiB, and WebAssembly addresses 4 GiB; exclude this module or choose another backend`,
   );

@@ -1,6 +1,7 @@
 // One worker thread as the pool sees it: it feeds a matrix through the staging area and waits for the values.
 import { Worker } from "node:worker_threads";
 import type { MatrixSource } from "../../src/backend.ts";
+import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import {
   CLOSED_WORD,
@@ -134,6 +135,10 @@ export class PoolWorker {
         return;
       case "done":
         if (this.#job?.number === reply.job) this.#job.resolve(reply.values);
+        return;
+      case "refused":
+        if (this.#job?.number === reply.job) this.#job.reject(new MatrixError(reply.message));
+        this.#wake();
         return;
       case "failed":
         if (this.#job?.number === reply.job) this.#job.reject(reply.error);

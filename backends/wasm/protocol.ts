@@ -29,4 +29,6 @@ export type Reply =
   | { readonly kind: "free"; readonly slot: number }
   | { readonly kind: "again"; readonly job: number }
   | { readonly kind: "done"; readonly job: number; readonly values: Float64Array<ArrayBuffer> }
+  /** A MatrixError, whose class a message between threads would not keep. */
+  | { readonly kind: "refused"; readonly job: number; readonly message: string }
   | { readonly kind: "failed"; readonly job: number; readonly error: unknown };

@@ -1,6 +1,7 @@
 // All singular values of one matrix after another, on the calling thread, in one WebAssembly memory: the square roots
 // of the eigenvalues of the float64 Gram matrix of the smaller side, or, where squaring has cost too much (guard.ts),
 // those of the triangular factor. Bytes are taken as they arrive.
+import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import { gramSuffices } from "./guard.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "./kernels.ts";
@@ -47,7 +48,7 @@ export class Solver {
     this.#kernels = instantiateKernels(module, this.#memory);
   }
 
-  /** Starts a matrix, dropping one in progress. Throws RangeError when it does not fit WebAssembly's 4 GiB. */
+  /** Starts a matrix, dropping one in progress. Throws MatrixError when it does not fit WebAssembly's 4 GiB. */
   begin(header: MatrixHeader): void {
     this.#work = null;
     const layout = layOut(header, this.#kernels);
@@ -64,7 +65,7 @@ export class Solver {
     };
   }
 
-  /** Takes the next bytes, cut anywhere. Throws RangeError at NaN, Infinity and bytes past the end of the matrix. */
+  /** Takes the next bytes, cut anywhere. Throws MatrixError at NaN and Infinity, RangeError at bytes past its end. */
   append(bytes: Uint8Array): void {
     const work = this.#current();
     const { layout } = work;
@@ -147,7 +148,7 @@ export class Solver {
         work.dtype,
       );
       if (Number.isNaN(max)) {
-        throw new RangeError(
+        throw new MatrixError(
           `Cannot compute the singular values of a ${work.header.shape.join(" x ")} matrix of ` +
             `${work.header.dtype}: it holds NaN or Infinity`,
         );

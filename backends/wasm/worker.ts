@@ -1,5 +1,6 @@
 // A worker thread of the wasm backend: one solver, one matrix at a time. Started by pool.ts.
 import { parentPort, workerData } from "node:worker_threads";
+import { MatrixError } from "../../src/errors.ts";
 import { compileKernels } from "./kernels-module.ts";
 import { CLOSED_WORD, type Reply, type Request, slotBytes } from "./protocol.ts";
 import { Solver } from "./solver.ts";
@@ -22,7 +23,8 @@ function attempt(step: () => void): void {
     step();
   } catch (error) {
     job = null;
-    reply({ kind: "failed", job: attempted, error });
+    if (error instanceof MatrixError) reply({ kind: "refused", job: attempted, message: error.message });
+    else reply({ kind: "failed", job: attempted, error });
   }
 }
 
