@@ -38,3 +38,10 @@ export async function chatmlTokenizer() {
 export function labelsOf({ ids, mask }: ExpectedConversation): number[] {
   return ids.map((id, at) => (mask[at] === "1" ? id : -100));
 }
+
+/** Everything that an iterable yields. */
+export async function collect<T>(values: AsyncIterable<T>): Promise<T[]> {
+  const collected: T[] = [];
+  for await (const value of values) collected.push(value);
+  return collected;
+}
