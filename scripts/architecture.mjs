@@ -41,7 +41,7 @@ const PURE = [
   /^src\/snr\/(estimators|marchenko-pastur|original-results|python-json)\.ts$/,
   /^src\/select\/(strategies|names|parameter-names|select|selection)\.ts$/,
   /^src\/modules\//,
-  /^src\/chat\/(?!load-|read-|packed-dataset)/,
+  /^src\/chat\/(?!load-|read-|packed-)/,
   /^src\/report\//,
   /^src\/tensor\//,
   /^src\/safetensors\/header\.ts$/,

@@ -31,6 +31,11 @@ export const MAX_VALUE_COUNT = 2 ** 18;
 /** Longest time that one rendering may take. */
 export const MAX_RENDER_MS = 3_000;
 
+/** A template ran for too long. Others of its renderings may as well, hence a class of its own. */
+export class TemplateTimeout extends Error {
+  override readonly name = "TemplateTimeout";
+}
+
 /**
  * Renders a program.
  *
@@ -38,7 +43,7 @@ export const MAX_RENDER_MS = 3_000;
  * range(). A namespace, the one value that changes after it was made, may not stand inside another value, so that a
  * value never outgrows the size it was measured with. One node's work is at most a few passes over such values.
  *
- * @throws Error when the template leaves a bound, raises an exception, or cannot be evaluated.
+ * @throws TemplateTimeout when it does not end in time; Error when it leaves another bound, raises an exception, or cannot be evaluated.
  */
 export function renderBounded(program: Program, variables: Readonly<Record<string, unknown>>): string {
   const environment = new Environment();
@@ -70,7 +75,7 @@ class BoundedInterpreter extends JinjaInterpreter {
 
   override evaluate(node: unknown, environment: unknown): Value {
     if (performance.now() > this.deadline)
-      throw new RangeError(`the template did not end within ${MAX_RENDER_MS} ms`);
+      throw new TemplateTimeout(`the template did not end within ${MAX_RENDER_MS} ms`);
     const value = super.evaluate(node, environment);
     measure(value);
     // A namespace that has just been changed is looked at again: it may now hold another one.

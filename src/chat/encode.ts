@@ -34,13 +34,20 @@ export interface EncodedRecord {
  */
 export function encodeRecord(record: ChatRecord, options: EncodeOptions): EncodedRecord {
   const encoded = encodeKind(record, options);
-  if (encoded.labels.every((label) => label === IGNORED_LABEL))
+  if (countTargets(encoded.labels) === 0)
     throw new Error(
       record.kind === "conversation"
         ? "no token to train on: the conversation has no turn of the assistant with any text"
         : "no token to train on",
     );
   return encoded;
+}
+
+/** Tokens that are targets: the first of a text is nobody's. */
+export function countTargets(labels: readonly number[]): number {
+  let targets = 0;
+  for (let at = 1; at < labels.length; at += 1) if (labels[at] !== IGNORED_LABEL) targets += 1;
+  return targets;
 }
 
 /** A conversation as tokens and labels. See {@link encodeRecord}. */

@@ -1,5 +1,5 @@
 // A conversation as text, and which of its characters the assistant wrote.
-import { renderBounded } from "./bounded-jinja.ts";
+import { renderBounded, TemplateTimeout } from "./bounded-jinja.ts";
 import type { ConversationRecord } from "./conversation.ts";
 import { type ChatTemplate, GENERATION_BEGIN, GENERATION_END } from "./template.ts";
 
@@ -76,7 +76,10 @@ function render(template: ChatTemplate, conversation: ConversationRecord, option
     });
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`Cannot render with the chat template of ${template.name}: ${why}`, { cause });
+    const message = `Cannot render with the chat template of ${template.name}: ${why}`;
+    throw cause instanceof TemplateTimeout
+      ? new TemplateTimeout(message, { cause })
+      : new Error(message, { cause });
   }
 }
 

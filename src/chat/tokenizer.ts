@@ -166,7 +166,7 @@ function align(tokenizer: ChatTokenizer, text: string, tokens: readonly string[]
       continue;
     }
     const normalized = normalize(content);
-    const ends = spell(tokenizer, normalized, tokens.slice(at));
+    const ends = spell(tokenizer, normalized, { tokens, from: at });
     at += ends.length;
     sections.push({ start, end, content, normalized, ends, normalize });
   }
@@ -202,12 +202,17 @@ function splitAtAdded({ addedPattern, addedTokens }: ChatTokenizer, text: string
 const UTF8 = new TextEncoder();
 
 /** Ends, in bytes of `text`, of the tokens that spell it. */
-function spell(tokenizer: ChatTokenizer, text: string, tokens: readonly string[]): number[] {
+function spell(
+  tokenizer: ChatTokenizer,
+  text: string,
+  { tokens, from }: { readonly tokens: readonly string[]; readonly from: number },
+): number[] {
   const bytes = UTF8.encode(tokenizer.spelling === "bytes" ? text : text.replaceAll("\u2581", " "));
   const ends: number[] = [];
   let at = 0;
-  for (const token of tokens) {
-    if (at === bytes.length) break;
+  for (let index = from; at < bytes.length; index += 1) {
+    const token = tokens[index];
+    if (token === undefined) throw misaligned(text, token);
     let spelled = tokenBytes(tokenizer, token);
     // A blank that the tokenizer puts before a text.
     if (at === 0 && spelled[0] === 0x20 && bytes[0] !== 0x20) spelled = spelled.subarray(1);
@@ -217,7 +222,6 @@ function spell(tokenizer: ChatTokenizer, text: string, tokens: readonly string[]
     }
     ends.push(at);
   }
-  if (at !== bytes.length) throw misaligned(text, undefined);
   return ends;
 }
 
