@@ -48,6 +48,7 @@ class ThreadSession implements GraphSession {
   async opened(): Promise<void> {
     const reply = await this.#next();
     if (reply.kind === "failed") {
+      this.#worker.ref();
       await this.#exited;
       throw new Error(`Cannot load ${this.#graph}: ${reply.message}`);
     }
