@@ -10,7 +10,6 @@ import {
   type ScanResults,
   type SelectOptions,
   select,
-  tensorNames,
   type UnrankedModule,
   unrankedModules,
   writeSelection,
@@ -102,11 +101,11 @@ async function knownNames(
   options: OptionValues<typeof OPTIONS>,
   context: Pick<CommandContext, "terminal" | "signal">,
 ): Promise<KnownNames> {
-  if (options.model === undefined) return { names: tensorNames(results), source: "results" };
+  if (options.model === undefined) return { results, tensors: null };
   // Only the names are wanted: nothing is worth a download.
   const model = await openNamedModel(options.model, { ...options, stream: true }, context);
   await model.close();
-  return { names: model.tensors.keys(), source: "model" };
+  return { results, tensors: model.tensors.keys() };
 }
 
 /** A line per reason: how many modules could not be ranked, and one of them. */
