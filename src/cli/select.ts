@@ -9,7 +9,6 @@ import {
   renderSelection,
   type ScanResults,
   type SelectOptions,
-  select,
   type UnrankedModule,
   unrankedModules,
   writeSelection,
@@ -73,9 +72,8 @@ export const selectCommand = defineCommand({
   ],
   async run({ positionals: [path], options }, { terminal, signal }) {
     const dialect = dialectNamed(options.format ?? "axolotl");
-    const rules = dialect.rules(selectOptions(options));
     const results = await readResults(path);
-    const selection = select(results, rules);
+    const selection = dialect.select(results, selectOptions(options));
     const warnings = [
       ...checkNames(selection, await knownNames(results, options, { terminal, signal })),
       ...describeUnranked(unrankedModules(results, selection.estimator), selection.estimator),

@@ -72,7 +72,7 @@ export function select(results: ScanResults, options: SelectOptions = {}): Selec
         `${competitors.length} of them have a ${rules.estimator} score, and ${rules.topPercent} % of those (${rules.strategy}, ${rules.count}) is none; ` +
         "raise the percentage or loosen the patterns",
     );
-  return describe(results, rules, scores);
+  return describeSelection(results, rules, scores);
 }
 
 /**
@@ -88,7 +88,12 @@ export function unrankedModules(results: ScanResults, estimator: Estimator): rea
   });
 }
 
-function withDefaults(options: SelectOptions): SelectRules {
+/**
+ * Options with the defaults filled in.
+ *
+ * @throws UsageError when the percentage is out of range.
+ */
+export function withDefaults(options: SelectOptions): SelectRules {
   const { topPercent = 25 } = options;
   if (!(topPercent >= 0 && topPercent <= 100))
     throw new UsageError(`Cannot select the top ${topPercent} %: expected a number from 0 to 100`);
@@ -197,7 +202,8 @@ function sum(counts: readonly (number | null)[]): number | null {
   return counts.reduce((total, count) => (total === null || count === null ? null : total + count), 0);
 }
 
-function describe(
+/** The selection of the modules that `scores` holds, each with the score it was chosen by, or null. */
+export function describeSelection(
   results: ScanResults,
   rules: SelectRules,
   scores: ReadonlyMap<ModuleResult, number | null>,
