@@ -54,7 +54,7 @@ export function select(results: ScanResults, options: SelectOptions = {}): Selec
   const rules = withDefaults(options);
   checkPatterns(results, [...rules.include, ...rules.exclude]);
   const modules = withoutAliases(results.modules).filter(isMatrix);
-  checkScores(modules, rules.estimator);
+  checkScores(results, modules, rules.estimator);
 
   const allowed = modules.filter((module) => !matchesAny(rules.exclude, module));
   const always = rules.embeddings === "always" ? allowed.filter((module) => module.part !== "body") : [];
@@ -66,6 +66,11 @@ export function select(results: ScanResults, options: SelectOptions = {}): Selec
   const scores = new Map<ModuleResult, number | null>(always.map((module) => [module, null]));
   for (const { module, score } of take(competitors, always, results, rules)) scores.set(module, score);
 
+  if (scores.size === 0 && competing.length === 0)
+    throw new UsageError(
+      `Nothing is selected: of ${modules.length} weight matrices 0 are left by the patterns and the embedding policy; ` +
+        "loosen the patterns, or choose the embedding policy always",
+    );
   if (scores.size === 0)
     throw new UsageError(
       `Nothing is selected: of ${modules.length} weight matrices ${competing.length} are left by the patterns and the embedding policy, ` +
@@ -116,9 +121,17 @@ function checkPatterns(results: ScanResults, patterns: readonly string[]): void 
       );
 }
 
-function checkScores(modules: readonly ModuleResult[], estimator: Estimator): void {
+function checkScores(results: ScanResults, modules: readonly ModuleResult[], estimator: Estimator): void {
   if (modules.some((module) => scoreOf(module, estimator) !== null)) return;
   const other: Estimator = estimator === "spectrum" ? "calibrated" : "spectrum";
+  if (!modules.some((module) => scoreOf(module, other) !== null)) {
+    const example = results.modules.find((module) => module.skipped ?? module.unscored?.[estimator]);
+    const reason = example?.skipped ?? example?.unscored?.[estimator];
+    throw new UsageError(
+      `Nothing can be selected: none of the ${results.modules.length} modules in the results of ${results.model.id} has a score` +
+        (example && reason ? `; ${example.name}, for one: ${reason}` : ""),
+    );
+  }
   const why = modules.find((module) => module.unscored?.[estimator])?.unscored?.[estimator];
   throw new UsageError(
     `The results have no ${estimator} scores${why ? ` (${why})` : ""}: scan the model, or use the estimator ${other}`,
