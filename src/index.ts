@@ -31,7 +31,6 @@ export { renderTable, type TableOptions } from "./report/table.ts";
 export type { Dialect, DialectFile, DialectOutput } from "./select/dialects/dialect.ts";
 export { DIALECTS, dialectNamed } from "./select/dialects/index.ts";
 export { checkNames, type KnownNames } from "./select/names.ts";
-export { tensorNames } from "./select/parameter-names.ts";
 export {
   type EmbeddingPolicy,
   type SelectOptions,

@@ -52,11 +52,17 @@ export class WasmBackend implements Backend {
 
   async #acquire(): Promise<PoolWorker> {
     if (this.#closed !== null) throw closedError();
-    return (
-      this.#idle.pop() ??
-      this.#start() ??
-      new Promise((resolve, reject) => this.#line.push({ resolve, reject }))
-    );
+    const worker = this.#takeIdle() ?? this.#start();
+    return worker ?? new Promise((resolve, reject) => this.#line.push({ resolve, reject }));
+  }
+
+  /** An idle worker; those that died meanwhile are forgotten. */
+  #takeIdle(): PoolWorker | null {
+    for (let worker = this.#idle.pop(); worker !== undefined; worker = this.#idle.pop()) {
+      if (worker.alive) return worker;
+      this.#all.delete(worker);
+    }
+    return null;
   }
 
   #start(): PoolWorker | null {

@@ -8,6 +8,7 @@ import {
   renderTable,
   type ScanOptions,
   type ScanProgress,
+  type ScanResults,
   scan,
   UsageError,
   writeResults,
@@ -66,10 +67,7 @@ export const scanCommand = defineCommand({
       if (progress.last) terminal.print(`${renderSummary(results, progress.last, terminal.style)}\n`);
       terminal.print(`${renderTable(results, terminal.style)}\n`);
       terminal.print(renderHeatMap(results, terminal.style));
-      if (out !== null)
-        terminal.print(
-          `\nWrote ${out}. Next:\n  spectrum select ${quote(out)} --top-percent 25 --out selection.yaml`,
-        );
+      if (out !== null) terminal.print(`\nWrote ${out}. ${describeNext(out, results)}`);
       if (options.json) await terminal.printDocument(results);
       return EXIT.done;
     } catch (error) {
@@ -92,6 +90,12 @@ function readScanOptions(options: OptionValues<typeof OPTIONS>): ScanOptions {
     include,
     exclude,
   };
+}
+
+function describeNext(out: string, results: ScanResults): string {
+  return results.modules.some(({ snr }) => snr && (snr.spectrum !== null || snr.calibrated !== null))
+    ? `Next:\n  spectrum select ${quote(out)} --top-percent 25 --out selection.yaml`
+    : "No module has a score: there is nothing to select.";
 }
 
 /** Makes sure, before an hour of work, that its result can be written. */

@@ -9,8 +9,6 @@ import {
   renderSelection,
   type ScanResults,
   type SelectOptions,
-  select,
-  tensorNames,
   type UnrankedModule,
   unrankedModules,
   writeSelection,
@@ -74,9 +72,8 @@ export const selectCommand = defineCommand({
   ],
   async run({ positionals: [path], options }, { terminal, signal }) {
     const dialect = dialectNamed(options.format ?? "axolotl");
-    const rules = dialect.rules(selectOptions(options));
     const results = await readResults(path);
-    const selection = select(results, rules);
+    const selection = dialect.select(results, selectOptions(options));
     const warnings = [
       ...checkNames(selection, await knownNames(results, options, { terminal, signal })),
       ...describeUnranked(unrankedModules(results, selection.estimator), selection.estimator),
@@ -102,11 +99,11 @@ async function knownNames(
   options: OptionValues<typeof OPTIONS>,
   context: Pick<CommandContext, "terminal" | "signal">,
 ): Promise<KnownNames> {
-  if (options.model === undefined) return { names: tensorNames(results), source: "results" };
+  if (options.model === undefined) return { results, tensors: null };
   // Only the names are wanted: nothing is worth a download.
   const model = await openNamedModel(options.model, { ...options, stream: true }, context);
   await model.close();
-  return { names: model.tensors.keys(), source: "model" };
+  return { results, tensors: model.tensors.keys() };
 }
 
 /** A line per reason: how many modules could not be ranked, and one of them. */

@@ -115,6 +115,9 @@ describe("the wasm backend, in particular", () => {
     await expect(broken).rejects.toThrow(/A worker of the wasm backend stopped/);
     expect(await next).toEqual(await singularValues(backend, sourceOf(matrix, "F32")));
     expect(threads.length).toBe(2);
+    await threads[1]?.terminate(); // while idle
+    expect(await singularValues(own, sourceOf(matrix, "F32"))).toEqual(await next);
+    expect(threads.length).toBe(3);
     process.off("worker", remember);
     await own.close();
   });

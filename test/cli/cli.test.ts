@@ -116,6 +116,19 @@ describe("scan", () => {
     expect(await readdir(ROOT)).toEqual(before);
   });
 
+  it("of a part without a matrix says that there is nothing to select, as select does", async () => {
+    const out = join(await folder(), "norms.json");
+    const scan = await spectrum(["scan", MODEL, "--include", "*norm", "--out", out, "--no-cache"]);
+    expect(scan.code).toBe(0);
+    expect(scan.stderr).toMatch(/No module has a score: there is nothing to select\.\n$/);
+    expect(scan.stderr).not.toContain("spectrum select");
+    const { code, stderr } = await spectrum(["select", out]);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(
+      /^spectrum: Nothing can be selected: none of the 17 modules .*norm, for one: a vector/,
+    );
+  });
+
   it("refuses to write over a folder before it scans", async () => {
     const out = await folder();
     const { code, stderr } = await spectrum(["scan", MODEL, "--out", out]);

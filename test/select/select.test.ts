@@ -121,6 +121,13 @@ describe("select()", () => {
     expect(selection.parameters.trainable).toBe(32);
   });
 
+  it("does not advise an estimator that has no scores either", () => {
+    const unscored = { spectrum: "nothing is noise", calibrated: "nothing is signal" };
+    const results = scanResults([scored("model.layers.0.q_proj", null, { unscored })]);
+    expect(() => select(results)).toThrow(/none of the 1 modules .* has a score.*q_proj.*nothing is noise/);
+    expect(() => select(scanResults([]))).toThrow(/none of the 0 modules .* has a score$/);
+  });
+
   it("never takes what has no score, and unrankedModules() says why", () => {
     const results = scanResults([
       scored("model.layers.0.q_proj", null, { unscored: { spectrum: "every entry is zero" } }),
