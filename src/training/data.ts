@@ -69,7 +69,10 @@ export async function openTrainingData(
 }
 
 /** The artifacts' tokenizer; null where the data is to bring tokens and there is none. */
-async function tokenizerOf(artifacts: string, { chatTemplate: kind }: Manifest): Promise<ChatTokenizer | null> {
+async function tokenizerOf(
+  artifacts: string,
+  { chatTemplate: kind }: Manifest,
+): Promise<ChatTokenizer | null> {
   try {
     return await loadTokenizer(artifacts);
   } catch (error) {
