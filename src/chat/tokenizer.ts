@@ -91,11 +91,21 @@ export function createTokenizer({ tokenizerJson, tokenizerConfig }: TokenizerDoc
 }
 
 /**
+ * The longest text that is encoded, in UTF-16 units: some 250,000 tokens. One word without end, the worst case, takes
+ * about ten seconds and half a gigabyte at this length.
+ */
+export const MAX_TEXT_LENGTH = 2 ** 20;
+
+/**
  * Ids of a text; added tokens written in it count as such, nothing is put before or after it.
  *
- * @throws RangeError when a character has no token.
+ * @throws RangeError when the text is too long, or a character has no token.
  */
 export function encodeText(tokenizer: ChatTokenizer, text: string): EncodedText {
+  if (text.length > MAX_TEXT_LENGTH)
+    throw new RangeError(
+      `the text has ${text.length} characters, expected at most ${MAX_TEXT_LENGTH}: cut it into several records`,
+    );
   const { ids, tokens } = tokenizer.library.encode(text, { add_special_tokens: false });
   for (const [at, id] of ids.entries()) {
     if (!Number.isInteger(id))
@@ -112,7 +122,7 @@ interface Section {
   readonly start: number;
   readonly end: number;
   readonly content: string;
-  /** The content as the tokenizer's model sees it. */
+  /** The content as the tokenizer's model sees it, blanks as blanks. */
   readonly normalized: string;
   /** Where each token's last byte ends in `normalized`, in UTF-8 bytes; tokens follow each other. */
   readonly ends: readonly number[];
@@ -138,8 +148,12 @@ function covers(sections: readonly Section[], spans: readonly Span[]): Uint8Arra
   return Uint8Array.from(covered);
 }
 
-/** A place of the text as bytes of the section's normalized content; a character composed across it counts to both sides. */
+/**
+ * A place of the text as bytes of the section's normalized content, -1 before the section. A character composed across
+ * the place counts to both sides.
+ */
 function byteOffset(section: Section, { at, side }: { at: number; side: "start" | "end" }): number {
+  if (at < section.start) return -1;
   const length = Math.min(Math.max(at - section.start, 0), section.content.length);
   if (length === 0) return 0;
   if (length === section.content.length) return utf8Length(section.normalized);
@@ -152,8 +166,12 @@ function byteOffset(section: Section, { at, side }: { at: number; side: "start" 
 
 /** @throws Error when the tokens do not spell the text. */
 function align(tokenizer: ChatTokenizer, text: string, tokens: readonly string[]): Section[] {
-  const { normalizer } = tokenizer.library;
-  const normalize = (content: string) => (normalizer === null ? content : String(normalizer(content)));
+  const { library, spelling } = tokenizer;
+  const { normalizer } = library;
+  const normalize = (content: string) => {
+    const normalized = normalizer === null ? content : String(normalizer(content));
+    return spelling === "bytes" ? normalized : normalized.replaceAll(BLANK_MARK, " ");
+  };
   const sections: Section[] = [];
   let at = 0;
   for (const { start, end, added } of splitAtAdded(tokenizer, text)) {
@@ -201,13 +219,16 @@ function splitAtAdded({ addedPattern, addedTokens }: ChatTokenizer, text: string
 
 const UTF8 = new TextEncoder();
 
+/** What SentencePiece writes for a blank. */
+const BLANK_MARK = "\u2581";
+
 /** Ends, in bytes of `text`, of the tokens that spell it. */
 function spell(
   tokenizer: ChatTokenizer,
   text: string,
   { tokens, from }: { readonly tokens: readonly string[]; readonly from: number },
 ): number[] {
-  const bytes = UTF8.encode(tokenizer.spelling === "bytes" ? text : text.replaceAll("\u2581", " "));
+  const bytes = UTF8.encode(text);
   const ends: number[] = [];
   let at = 0;
   for (let index = from; at < bytes.length; index += 1) {
@@ -230,7 +251,7 @@ function tokenBytes({ spelling, addedTokens }: ChatTokenizer, token: string): Ui
   if (spelling === "bytes") return Uint8Array.from(token, (character) => BYTE_OF.get(character) ?? 0);
   const byte = /^<0x([0-9A-F]{2})>$/.exec(token)?.[1];
   if (byte !== undefined) return Uint8Array.of(Number.parseInt(byte, 16));
-  return UTF8.encode(token.replaceAll("\u2581", " "));
+  return UTF8.encode(token.replaceAll(BLANK_MARK, " "));
 }
 
 function misaligned(text: string, token: string | undefined): Error {

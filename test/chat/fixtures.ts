@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { addChatTokens } from "../../src/chat/chat-tokens.ts";
 import type { Message } from "../../src/chat/conversation.ts";
 import { readTokenizer } from "../../src/chat/load-tokenizer.ts";
-import { createTokenizer } from "../../src/chat/tokenizer.ts";
+import { createTokenizer, type JsonObject } from "../../src/chat/tokenizer.ts";
 
 export const MODEL_FOLDER = "examples/wordnet-llama-2m";
 
@@ -28,6 +28,14 @@ export const chatmlCases: readonly ExpectedConversation[] = readFileSync(
 export const otherTemplates: Readonly<
   Record<string, { readonly template: string; readonly cases: readonly ExpectedConversation[] }>
 > = JSON.parse(readFileSync("test/fixtures/chat/templates.json", "utf8"));
+
+/** Small tokenizers of the kinds that published models have, and a template whose turns touch each other. */
+export const smallTokenizers: {
+  readonly template: string;
+  readonly tokenizers: Readonly<
+    Record<string, { readonly tokenizer: JsonObject; readonly cases: readonly ExpectedConversation[] }>
+  >;
+} = JSON.parse(readFileSync("test/fixtures/chat/tokenizers.json", "utf8"));
 
 /** The embedded model's tokenizer with the tokens of chatml. */
 export async function chatmlTokenizer() {

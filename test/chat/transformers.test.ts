@@ -2,8 +2,8 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { encodeConversation } from "../../src/chat/encode.ts";
 import { renderConversation, renderPrompt } from "../../src/chat/render.ts";
 import { CHATML, chatTemplate, parseTemplate } from "../../src/chat/template.ts";
-import type { ChatTokenizer } from "../../src/chat/tokenizer.ts";
-import { chatmlCases, chatmlTokenizer, labelsOf, otherTemplates } from "./fixtures.ts";
+import { type ChatTokenizer, createTokenizer } from "../../src/chat/tokenizer.ts";
+import { chatmlCases, chatmlTokenizer, labelsOf, otherTemplates, smallTokenizers } from "./fixtures.ts";
 
 let tokenizer: ChatTokenizer;
 beforeAll(async () => {
@@ -50,6 +50,43 @@ describe("against transformers' apply_chat_template", () => {
       }
     },
   );
+});
+
+describe("tokens' characters", () => {
+  const { template: source, tokenizers } = smallTokenizers;
+  const template = parseTemplate(source, { kind: "model", name: "bare" });
+
+  it.each(Object.entries(tokenizers))(
+    "are found under a tokenizer like that of %s, turns beginning and ending inside of words and characters",
+    (_, { tokenizer: tokenizerJson, cases }) => {
+      const small = createTokenizer({ tokenizerJson, tokenizerConfig: {} });
+      expect(cases.length).toBeGreaterThan(10);
+      for (const expected of cases) {
+        const { messages, ids, text } = expected;
+        const encoded = encodeConversation(
+          { messages },
+          { template, tokenizer: small, trainOn: "assistant" },
+        );
+        expect(encoded.inputIds, text).toEqual(ids);
+        expect(encoded.labels, text).toEqual(labelsOf(expected));
+      }
+    },
+  );
+
+  it("are an error where a tokenizer does not keep the text", () => {
+    const first = Object.values(tokenizers)[0]?.tokenizer ?? {};
+    const dropping = { type: "Split", pattern: { Regex: " " }, behavior: "Removed", invert: false };
+    const bytes = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false };
+    const pre_tokenizer = { type: "Sequence", pretokenizers: [dropping, bytes] };
+    const small = createTokenizer({ tokenizerJson: { ...first, pre_tokenizer }, tokenizerConfig: {} });
+    const messages = [
+      { role: "user", content: "a b" },
+      { role: "assistant", content: "c d" },
+    ];
+    expect(() =>
+      encodeConversation({ messages }, { template, tokenizer: small, trainOn: "assistant" }),
+    ).toThrow(/Cannot tell which characters the tokens stand for/);
+  });
 });
 
 describe("labels", () => {
