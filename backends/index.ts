@@ -1,15 +1,15 @@
 // The table of backends, each imported when it is asked for, and the choice of one. To write a new one, add its row.
-import type { Availability, Backend, BackendEntry, BackendOptions } from "../src/backend.ts";
+import type { Availability, Backend, BackendEntry, BackendOptions, Capability } from "../src/backend.ts";
 import { BackendUnavailableError, UsageError } from "../src/errors.ts";
 
 /** In the order in which `auto` tries them. */
 const BACKENDS = {
   wasm: () => import("./wasm/index.ts"),
   reference: () => import("./reference/index.ts"),
+  cuda: async () => (await import("./onnxruntime/index.ts")).cuda,
+  "onnxruntime-cpu": async () => (await import("./onnxruntime/index.ts")).cpu,
+  webgpu: async () => (await import("./onnxruntime/index.ts")).webgpu,
 } as const satisfies Record<string, () => Promise<BackendEntry>>;
-
-// Names that belong to the command line's contract and come with a later version.
-const PLANNED: readonly string[] = ["onnxruntime-cpu", "cuda", "webgpu"];
 
 /** A backend that this version has. */
 export type BackendName = keyof typeof BACKENDS;
@@ -26,6 +26,7 @@ function isBackendName(name: string): name is BackendName {
 /** What {@link listBackends} says of one backend. */
 export interface ListedBackend {
   readonly name: BackendName;
+  readonly capabilities: readonly Capability[];
   readonly availability: Availability;
 }
 
@@ -34,9 +35,15 @@ export async function listBackends(): Promise<readonly ListedBackend[]> {
   return Promise.all(
     BACKEND_NAMES.map(async (name) => {
       const entry = await BACKENDS[name]();
-      return { name, availability: await entry.availability() };
+      return { name, capabilities: entry.capabilities, availability: await entry.availability() };
     }),
   );
+}
+
+/** Options of {@link openBackend}. */
+export interface OpenBackendOptions extends BackendOptions {
+  /** What the backend must be able to do. Default: `singularValues`. */
+  readonly capability?: Capability;
 }
 
 /** An open backend and how it came to be chosen. */
@@ -47,27 +54,28 @@ export interface OpenedBackend {
 }
 
 /**
- * Opens the backend of that name, or with `auto` the first that can run here.
+ * Opens the backend of that name, or with `auto` the first that has the capability and can run here.
  *
  * @example
  * const { backend } = await openBackend("auto", { precision: "exact" });
  * const values = await backend.singularValues?.({ shape: [2, 2], dtype: "F32", rows: [bytes] });
  * await backend.close();
  *
- * @throws UsageError when there is no such backend; BackendUnavailableError when it cannot run here, or when `auto`
- * finds none that can.
+ * @throws UsageError when there is no such backend, or it lacks the capability; BackendUnavailableError when it cannot
+ * run here, or when `auto` finds none that can.
  */
-export async function openBackend(choice: string, options: BackendOptions): Promise<OpenedBackend> {
-  if (choice === "auto") return openFirst(options);
-  if (!isBackendName(choice)) {
-    const reason = PLANNED.includes(choice)
-      ? "this version does not have it yet"
-      : "there is no such backend";
+export async function openBackend(choice: string, options: OpenBackendOptions): Promise<OpenedBackend> {
+  const { capability = "singularValues" } = options;
+  const capable = await backendsWith(capability);
+  if (choice === "auto") return openFirst(capable, options);
+  const entry = capable.find(({ name }) => name === choice);
+  if (entry === undefined) {
+    const reason = isBackendName(choice) ? `it has no ${capability}` : "there is no such backend";
+    const names = capable.map(({ name }) => name);
     throw new UsageError(
-      `Cannot use the backend "${choice}": ${reason}; choose auto, ${BACKEND_NAMES.join(" or ")}`,
+      `Cannot use the backend "${choice}": ${reason}; choose auto, ${names.slice(0, -1).join(", ")} or ${names.at(-1)}`,
     );
   }
-  const entry = await BACKENDS[choice]();
   const available = await entry.availability();
   if (!available.ok) {
     throw new BackendUnavailableError(
@@ -77,15 +85,23 @@ export async function openBackend(choice: string, options: BackendOptions): Prom
   return { backend: await entry.open(options), notes: [] };
 }
 
-async function openFirst(options: BackendOptions): Promise<OpenedBackend> {
+async function backendsWith(capability: Capability): Promise<readonly BackendEntry[]> {
+  const entries: BackendEntry[] = await Promise.all(BACKEND_NAMES.map((name) => BACKENDS[name]()));
+  return entries.filter(({ capabilities }) => capabilities.includes(capability));
+}
+
+async function openFirst(
+  entries: readonly BackendEntry[],
+  options: OpenBackendOptions,
+): Promise<OpenedBackend> {
   const notes: string[] = [];
-  for (const { name, availability } of await listBackends()) {
+  for (const entry of entries) {
+    const availability = await entry.availability();
     if (!availability.ok) {
-      notes.push(`${name} cannot run here: ${availability.reason}; ${availability.fix}`);
+      notes.push(`${entry.name} cannot run here: ${availability.reason}; ${availability.fix}`);
       continue;
     }
-    const entry = await BACKENDS[name]();
-    notes.push(`auto took the backend ${name}`);
+    notes.push(`auto took the backend ${entry.name}`);
     return { backend: await entry.open(options), notes };
   }
   throw new BackendUnavailableError(`Cannot use any backend: ${notes.join("; ")}`);

@@ -23,6 +23,62 @@ export interface MatrixSource {
    * A block is valid until the next one is asked for.
    */
   readonly rows: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /**
+   * True when iterating `rows` again starts over and gives the same bytes. A backend does so for the rare matrix that
+   * needs a second look; of a matrix that can be read only once it has to hold the bytes for that case.
+   */
+  readonly rereadable?: boolean;
+}
+
+/** What a backend may be able to do: the optional methods of {@link Backend}. */
+export type Capability = "singularValues" | "session";
+
+/** An ONNX graph to run. */
+export interface GraphSource {
+  /** The .onnx file. */
+  readonly path: string;
+  /** Real folder that the locations of external data are relative to; null: the graph's own. */
+  readonly weightsFolder: string | null;
+}
+
+/** Element types of a graph's inputs and outputs. */
+export type GraphDType = "float32" | "int64" | "int32";
+
+/** An input or output of a graph: elements in row-major order. */
+export type GraphTensor =
+  | {
+      readonly dtype: "float32";
+      readonly shape: readonly number[];
+      readonly values: Float32Array<ArrayBuffer>;
+    }
+  | {
+      readonly dtype: "int64";
+      readonly shape: readonly number[];
+      readonly values: BigInt64Array<ArrayBuffer>;
+    }
+  | { readonly dtype: "int32"; readonly shape: readonly number[]; readonly values: Int32Array<ArrayBuffer> };
+
+/** What {@link GraphSession.run} gives back. */
+export interface GraphRun {
+  readonly outputs: ReadonlyMap<string, GraphTensor>;
+  /** The feeds, in the memory in which they came. */
+  readonly feeds: ReadonlyMap<string, GraphTensor>;
+}
+
+/** A loaded graph. It owns a thread, and memory on a device, until closed. */
+export interface GraphSession extends AsyncDisposable {
+  /** Element type of each input: an `int64` of the file may be an `int32` here. */
+  readonly inputs: ReadonlyMap<string, GraphDType>;
+  readonly outputs: ReadonlyMap<string, GraphDType>;
+  /**
+   * Runs the graph and computes the outputs of these names. The feeds' buffers are handed over, which detaches the
+   * caller's arrays, and come back with the outputs; after a run that failed they are gone. Runs wait for each other.
+   *
+   * @throws Error naming the graph, with what the runtime says.
+   */
+  run(feeds: ReadonlyMap<string, GraphTensor>, outputs: readonly string[]): Promise<GraphRun>;
+  /** Frees everything, once the run in progress has ended; calls in flight reject. */
+  close(): Promise<void>;
 }
 
 /** Options of {@link BackendEntry.open}. */
@@ -44,10 +100,16 @@ export interface Backend extends AsyncDisposable {
    * All singular values of one matrix.
    *
    * @returns min(rows, columns) values, descending, none negative.
-   * @throws RangeError when the matrix holds NaN or Infinity, or its rows do not add up to its shape;
-   * Error when an iteration does not converge.
+   * @throws MatrixError when the matrix holds NaN or Infinity, or is larger than the backend can take; RangeError when
+   * its rows do not add up to its shape; Error when an iteration does not converge.
    */
   singularValues?(matrix: MatrixSource): Promise<Float64Array>;
+  /**
+   * Loads a graph.
+   *
+   * @throws Error naming the graph when the runtime refuses it.
+   */
+  session?(graph: GraphSource): Promise<GraphSession>;
   /** Frees everything. Calls in flight reject. */
   close(): Promise<void>;
 }
@@ -55,6 +117,7 @@ export interface Backend extends AsyncDisposable {
 /** What a backend's module exports: it costs nothing to import, and loads its native parts in `open`. */
 export interface BackendEntry {
   readonly name: string;
+  readonly capabilities: readonly Capability[];
   availability(): Promise<Availability>;
   /** @throws BackendUnavailableError where `availability` is not ok. */
   open(options: BackendOptions): Promise<Backend>;

@@ -12,6 +12,8 @@ const SIMD_PROBE = new Uint8Array([
 
 export const name = "wasm";
 
+export const capabilities = ["singularValues"] as const;
+
 /** Always ok but on an engine without WebAssembly SIMD. */
 export async function availability(): Promise<Availability> {
   if (WebAssembly.validate(SIMD_PROBE)) return { ok: true };

@@ -1,0 +1,59 @@
+// The execution providers of ONNX Runtime that are backends here, and what each needs. To add one, add its row.
+import type { Availability } from "../../src/backend.ts";
+
+/** How ONNX Runtime calls a provider. */
+export type ProviderName = "cpu" | "cuda" | "webgpu";
+
+/** A row of the table. */
+export interface Provider {
+  readonly name: ProviderName;
+  /** Name of the backend. */
+  readonly backend: string;
+  /** Whether it computes on `int64` inputs; where not, the driver makes them `int32`. */
+  readonly int64: boolean;
+  /** What to install or set where it cannot run. */
+  readonly fix: string;
+}
+
+/** The table. */
+export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
+  cpu: {
+    name: "cpu",
+    backend: "onnxruntime-cpu",
+    int64: true,
+    fix: "use linux, Windows or macOS on a 64-bit processor that onnxruntime-node has a binary for (macOS: Apple silicon)",
+  },
+  cuda: {
+    name: "cuda",
+    backend: "cuda",
+    int64: true,
+    fix: "on linux x64 with CUDA 12 and cuDNN 9, fetch the provider with `npm rebuild onnxruntime-node --foreground-scripts` (its install script downloads it), or choose onnxruntime-cpu",
+  },
+  webgpu: {
+    name: "webgpu",
+    backend: "webgpu",
+    int64: false,
+    fix: "install the graphics driver (on linux its Vulkan driver and libvulkan1), or choose onnxruntime-cpu",
+  },
+};
+
+/** The runtime's own word on whether a provider can run here. */
+export async function providerAvailability(provider: Provider): Promise<Availability> {
+  const reason = await reasonAgainst(provider.name);
+  return reason === null ? { ok: true } : { ok: false, reason, fix: provider.fix };
+}
+
+async function reasonAgainst(name: ProviderName): Promise<string | null> {
+  let runtime: typeof import("onnxruntime-node");
+  try {
+    runtime = await import("onnxruntime-node");
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return `onnxruntime-node does not load (${message.split("\n")[0]})`;
+  }
+  if (name === "cpu") return null;
+  if (!runtime.listSupportedBackends().some((backend) => backend.name === name))
+    return `this build of onnxruntime-node has no ${name} provider`;
+  const { probe } = await import("./probe.ts");
+  return probe(name);
+}

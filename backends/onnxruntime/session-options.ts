@@ -1,0 +1,32 @@
+// The options of a session: what keeps memory low and results the same from run to run.
+import type { InferenceSession } from "onnxruntime-node";
+import type { SessionSetup } from "./protocol.ts";
+
+// Merges a layer's recomputed nodes with the first ones, which keeps all activations after all.
+const HARMFUL_OPTIMIZERS = ["CommonSubexpressionElimination"];
+
+/** Options for a training or evaluation graph. */
+export function sessionOptions({ graph, provider, threads }: SessionSetup): InferenceSession.SessionOptions {
+  const folder = graph.weightsFolder;
+  return {
+    executionProviders: [provider],
+    graphOptimizationLevel: "all",
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    executionMode: "sequential",
+    // The pattern of the first run would be kept as one block: twice the memory from the second run on.
+    enableMemPattern: false,
+    enableCpuMemArena: false,
+    // Errors reach the caller as exceptions; the log on stderr would repeat them.
+    logSeverityLevel: 4,
+    extra: {
+      session: {
+        ...(folder !== null && { model_external_initializers_file_folder_path: folder }),
+        // Threads spin while a run lasts, and not when the optimizer's turn has come.
+        force_spinning_stop: "1",
+        ...(provider === "webgpu" && { disable_cpu_ep_fallback: "1" }),
+      },
+      optimization: { disable_specified_optimizers: HARMFUL_OPTIMIZERS.join(";") },
+    },
+  };
+}

@@ -1,0 +1,82 @@
+// Trained parameters, open for evaluation and for generating text.
+import { join } from "node:path";
+import { type ArtifactGraph, type BackendChoice, openArtifactGraph, takeBackend } from "./artifact-graph.ts";
+import type { BatchSource } from "./batch-source.ts";
+import { latestCheckpoint, readCheckpoint } from "./checkpoint.ts";
+import { type EvaluateGraphOptions, type Evaluation, evaluateGraph } from "./evaluate.ts";
+import { type GenerateOptions, generateTokens } from "./generate.ts";
+import { readManifest } from "./read-manifest.ts";
+
+/** Options of {@link openEvaluationModel}. */
+export interface EvaluationModelOptions extends BackendChoice {
+  /** A checkpoint, or a run's folder for its newest; default: the artifacts' own, before training. */
+  readonly checkpoint?: string;
+}
+
+/** An open model. Close it when done: it owns a thread. */
+export interface EvaluationModel extends AsyncDisposable {
+  /** Loss, perplexity and token accuracy on one epoch of a source. */
+  evaluate(batches: BatchSource, options?: EvaluateGraphOptions): Promise<Evaluation>;
+  /** Token ids that go on from a prompt, as they come. */
+  generate(promptIds: readonly number[], options?: GenerateOptions): AsyncGenerator<number, void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the evaluation graph of artifacts with a checkpoint's parameters.
+ *
+ * @example
+ * const model = await openEvaluationModel("artifacts", { checkpoint: "run" });
+ * const { loss, perplexity } = await model.evaluate(batches);
+ * await model.close();
+ */
+export async function openEvaluationModel(
+  artifacts: string,
+  options: EvaluationModelOptions = {},
+): Promise<EvaluationModel> {
+  const manifest = await readManifest(artifacts);
+  const folder = await checkpointFolder(options.checkpoint ?? join(artifacts, manifest.checkpoint));
+  const { parameters } = await readCheckpoint(folder, manifest.parameters);
+  const { backend, release } = await takeBackend(options);
+  let graph: ArtifactGraph;
+  try {
+    graph = await openArtifactGraph(backend, { folder: artifacts, manifest, parameters }, "evaluation");
+  } catch (error) {
+    await release();
+    throw error;
+  }
+  const close = async () => {
+    await graph.close();
+    await release();
+  };
+  return {
+    evaluate: (batches, evaluateOptions) => evaluateGraph(graph, batches, evaluateOptions),
+    generate: (promptIds, generateOptions) => generateTokens(graph, { manifest, promptIds }, generateOptions),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+/** A checkpoint's folder as it is; for a run's folder that of its newest checkpoint. */
+export async function checkpointFolder(path: string): Promise<string> {
+  return (await latestCheckpoint(path)) ?? path;
+}
+
+/** Options of {@link evaluate}. */
+export interface EvaluateOptions extends EvaluationModelOptions, EvaluateGraphOptions {
+  readonly batches: BatchSource;
+}
+
+/**
+ * Loss, perplexity and token accuracy of artifacts, or of a checkpoint trained from them.
+ *
+ * @throws RangeError when the data holds no target token.
+ */
+export async function evaluate(artifacts: string, options: EvaluateOptions): Promise<Evaluation> {
+  const model = await openEvaluationModel(artifacts, options);
+  try {
+    return await model.evaluate(options.batches, options);
+  } finally {
+    await model.close();
+  }
+}

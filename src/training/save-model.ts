@@ -1,0 +1,266 @@
+// Writes a trained checkpoint as a model that any loader opens: the base's files with the trained tensors in their places.
+import { copyFile, mkdir, realpath, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { UsageError } from "../errors.ts";
+import { replaceFile } from "../files.ts";
+import type { Model, ModelTensor } from "../hub/model.ts";
+import { openModel } from "../hub/open-model.ts";
+import { tensorBytes } from "../safetensors/header.ts";
+import { type TensorToWrite, writeSafetensors } from "../safetensors/writer.ts";
+import { decode } from "../tensor/decode.ts";
+import { type DType, isFloatDType, type MatrixDType } from "../tensor/dtype.ts";
+import { encode } from "../tensor/encode.ts";
+import { readCheckpoint } from "./checkpoint.ts";
+import { checkpointFolder } from "./evaluation-model.ts";
+import type { Manifest } from "./manifest.ts";
+import { readManifest } from "./read-manifest.ts";
+import type { NamedArrays } from "./tensor-file.ts";
+
+/** Options of {@link saveModel}. */
+export interface SaveModelOptions {
+  /** Folder to write to. */
+  readonly out: string;
+  /** `base` (default) rounds trained tensors to the base model's dtype, `float32` keeps them as they are. */
+  readonly dtype?: "base" | "float32";
+  /** The base model, where it is open already; it stays open. */
+  readonly model?: Model;
+}
+
+/** What {@link saveModel} wrote. */
+export interface SavedModel {
+  readonly folder: string;
+  /** Values of the tensors that trained, without rows that the base does not have. */
+  readonly trainedValues: number;
+  /** How many of them are stored with another value than the base's. */
+  readonly changedValues: number;
+}
+
+/**
+ * Saves a checkpoint as a model in the base model's files: frozen tensors byte for byte, trained ones rounded to the
+ * nearest, new rows at the end of their tensors, config, tokenizer and generation config beside them.
+ *
+ * @param checkpoint a checkpoint, or a run's folder for its newest.
+ * @throws UsageError when `out` is the base model's folder; Error when the base is not the model of the artifacts.
+ */
+export async function saveModel(
+  artifacts: string,
+  checkpoint: string,
+  { out, dtype = "base", model: opened }: SaveModelOptions,
+): Promise<SavedModel> {
+  const manifest = await readManifest(artifacts);
+  const { parameters } = await readCheckpoint(await checkpointFolder(checkpoint), manifest.parameters);
+  const model = opened ?? (await openModel(baseModelId(manifest)));
+  try {
+    checkBase(model, manifest);
+    await mkdir(out, { recursive: true });
+    if (model.folder !== null && (await realpath(out)) === (await realpath(model.folder)))
+      throw new UsageError(`Cannot save to ${out}: it is the base model's folder; name another one`);
+    const counts = await writeWeights({ model, manifest, parameters, dtype, out });
+    await writeConfig({ artifacts, model, manifest, dtype, out });
+    await copyTokenizer({ artifacts, model, out });
+    return { folder: out, ...counts };
+  } finally {
+    if (opened === undefined) await model.close();
+  }
+}
+
+function baseModelId({ model }: Manifest): string {
+  return model.revision === null ? model.id : `${model.id}@${model.revision}`;
+}
+
+function checkBase(model: Model, manifest: Manifest): void {
+  const sizes = new Map(model.files.map(({ name, sizeBytes }) => [name, sizeBytes]));
+  for (const { name, sizeBytes } of manifest.model.files) {
+    if (sizes.get(name) === sizeBytes) continue;
+    throw new Error(
+      `Cannot save with the base model ${model.id}: its file ${name} has ${sizes.get(name) ?? "no"} bytes, the artifacts were made from one of ${sizeBytes}; name the model they were made from`,
+    );
+  }
+}
+
+interface Weights {
+  readonly model: Model;
+  readonly manifest: Manifest;
+  readonly parameters: NamedArrays;
+  readonly dtype: "base" | "float32";
+  readonly out: string;
+}
+
+/** A tensor as it is to be saved: which values replace the base's, and which follow them. */
+interface SavedTensor {
+  readonly base: ModelTensor;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Null for a frozen tensor. */
+  readonly trained: Float32Array | null;
+  readonly newRows: { readonly first: number; readonly values: Float32Array } | null;
+}
+
+async function writeWeights(weights: Weights) {
+  const { model, out } = weights;
+  let trainedValues = 0;
+  let changedValues = 0;
+  let totalBytes = 0;
+  const count = (trained: number, changed: number) => {
+    trainedValues += trained;
+    changedValues += changed;
+  };
+  for (const { name: file } of model.files) {
+    const tensors: TensorToWrite[] = [];
+    for (const base of model.tensors.values()) {
+      if (base.file !== file) continue;
+      const tensor = savedTensor(base, weights);
+      totalBytes += tensorBytes(tensor.dtype, tensor.shape) ?? 0;
+      tensors.push({
+        name: base.name,
+        dtype: tensor.dtype,
+        shape: tensor.shape,
+        blocks: blocksOf(model, tensor, count),
+      });
+    }
+    await writeSafetensors(join(out, file), tensors);
+  }
+  if (model.files.length > 1) await writeIndex(model, out, totalBytes);
+  return { trainedValues, changedValues };
+}
+
+function savedTensor(base: ModelTensor, { manifest, parameters, dtype }: Weights): SavedTensor {
+  const own = manifest.parameters.filter(({ tensor }) => tensor === base.name);
+  if (own.length === 0) return { base, dtype: base.dtype, shape: base.shape, trained: null, newRows: null };
+  const valuesOf = (rows: boolean) => {
+    const found = own.find(({ firstRow }) => (firstRow !== null) === rows);
+    const values = found && parameters.get(found.name);
+    return found && values ? { first: found.firstRow ?? 0, rows: found.shape[0] ?? 0, values } : null;
+  };
+  const newRows = valuesOf(true);
+  const [rows = 0, ...rest] = base.shape;
+  if (newRows !== null && newRows.first !== rows) {
+    throw new Error(
+      `Cannot save "${base.name}": its new rows begin at ${newRows.first}, but the base model has ${rows}`,
+    );
+  }
+  return {
+    base,
+    // Of the frozen, only a tensor that gains rows changes its dtype with them.
+    dtype: dtype === "float32" ? "F32" : base.dtype,
+    shape: newRows === null ? base.shape : [rows + newRows.rows, ...rest],
+    trained: valuesOf(false)?.values ?? null,
+    newRows,
+  };
+}
+
+async function* blocksOf(
+  model: Model,
+  { base, dtype, trained, newRows }: SavedTensor,
+  count: (trained: number, changed: number) => void,
+): AsyncGenerator<Uint8Array> {
+  const stored = model.readFile(base.file, { begin: base.begin, end: base.end });
+  if (trained === null && dtype === base.dtype) {
+    yield* stored;
+  } else {
+    const before = await decoded(base, stored);
+    const after = trained ?? before;
+    const encoded = encode(after, matrixDType(base.name, dtype));
+    if (trained !== null) count(trained.length, countChanged(before, decodedAs(encoded, dtype)));
+    yield encoded;
+  }
+  if (newRows !== null) yield encode(newRows.values, matrixDType(base.name, dtype));
+}
+
+async function decoded(
+  { name, dtype, begin, end }: ModelTensor,
+  blocks: AsyncIterable<Uint8Array>,
+): Promise<Float32Array> {
+  const bytes = new Uint8Array(end - begin);
+  let at = 0;
+  for await (const block of blocks) {
+    bytes.set(block, at);
+    at += block.length;
+  }
+  return decodedAs(bytes, matrixDType(name, dtype));
+}
+
+function decodedAs(bytes: Uint8Array, dtype: DType): Float32Array {
+  const known = matrixDType("", dtype);
+  const size = { F64: 8, F32: 4, F16: 2, BF16: 2 }[known];
+  return decode(bytes, known, new Float32Array(bytes.length / size));
+}
+
+function matrixDType(name: string, dtype: DType): MatrixDType {
+  if (isFloatDType(dtype) && dtype !== "F8_E4M3" && dtype !== "F8_E5M2") return dtype;
+  throw new Error(`Cannot save "${name}" as ${dtype}: a trained tensor is F64, F32, F16 or BF16`);
+}
+
+function countChanged(before: Float32Array, after: Float32Array): number {
+  let changed = 0;
+  for (let i = 0; i < before.length; i++) if (before[i] !== after[i]) changed++;
+  return changed;
+}
+
+async function writeIndex(model: Model, out: string, totalBytes: number): Promise<void> {
+  const names = [...model.tensors.keys()].sort();
+  const weightMap = new Map(names.map((name) => [name, model.tensors.get(name)?.file]));
+  const index = { metadata: { total_size: totalBytes }, weight_map: Object.fromEntries(weightMap) };
+  await replaceFile(join(out, "model.safetensors.index.json"), `${JSON.stringify(index, null, 2)}\n`);
+}
+
+interface Surroundings {
+  readonly artifacts: string;
+  readonly model: Model;
+  readonly manifest: Manifest;
+  readonly dtype: "base" | "float32";
+  readonly out: string;
+}
+
+/** The base's config, with the vocabulary of the new rows and the dtype of what is saved. */
+async function writeConfig({ model, manifest, dtype, out }: Surroundings): Promise<void> {
+  const config: Record<string, unknown> = { ...model.config };
+  if (manifest.parameters.some(({ firstRow }) => firstRow !== null)) {
+    const text = config.text_config;
+    if (typeof text === "object" && text !== null && !("vocab_size" in config))
+      config.text_config = { ...text, vocab_size: manifest.vocabularySize };
+    else config.vocab_size = manifest.vocabularySize;
+  }
+  if (dtype === "float32") {
+    if ("torch_dtype" in config) config.torch_dtype = "float32";
+    else config.dtype = "float32";
+  }
+  await replaceFile(join(out, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
+}
+
+const TOKENIZER_FILES = [
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "chat_template.jinja",
+  "vocab.json",
+  "merges.txt",
+  "tokenizer.model",
+];
+
+/** The artifacts' tokenizer where they have one, whole, else the base's; never a mixture. */
+async function copyTokenizer({
+  artifacts,
+  model,
+  out,
+}: Pick<Surroundings, "artifacts" | "model" | "out">): Promise<void> {
+  const own = await isFile(join(artifacts, "tokenizer.json"));
+  const source = own ? artifacts : model.folder;
+  if (source !== null) for (const name of TOKENIZER_FILES) await copyIfThere(source, name, out);
+  const generation = (await isFile(join(artifacts, "generation_config.json"))) ? artifacts : model.folder;
+  if (generation !== null) await copyIfThere(generation, "generation_config.json", out);
+}
+
+async function copyIfThere(folder: string, name: string, out: string): Promise<void> {
+  if (await isFile(join(folder, name))) await copyFile(join(folder, name), join(out, name));
+}
+
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFile();
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return false;
+    throw error;
+  }
+}

@@ -1,0 +1,377 @@
+// The training loop: batches through the training graph, gradients added up and clipped, AdamW, evaluation, checkpoints.
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Backend } from "../backend.ts";
+import { UsageError } from "../errors.ts";
+import { type StepBatches, stepBatches, stepsPerEpoch } from "./accumulation.ts";
+import {
+  type ArtifactGraph,
+  type BackendChoice,
+  floatsOf,
+  openArtifactGraph,
+  scalarOf,
+  type Trainable,
+  takeBackend,
+} from "./artifact-graph.ts";
+import type { BatchSource } from "./batch-source.ts";
+import {
+  INITIAL_STATE,
+  latestCheckpoint,
+  type RunSettings,
+  readCheckpoint,
+  saveCheckpoint,
+  type TrainerState,
+} from "./checkpoint.ts";
+import { clipScale, sumOfSquares } from "./clip.ts";
+import { type Evaluation, evaluateGraph } from "./evaluate.ts";
+import type { AdamWConstants } from "./manifest.ts";
+import { adamw, type Moments, zeroMoments } from "./optimizer.ts";
+import { readManifest } from "./read-manifest.ts";
+import { openRunLog, type RunLog } from "./run-log.ts";
+import { createSchedule, type Schedule } from "./schedule.ts";
+import type { NamedArrays } from "./tensor-file.ts";
+
+/** Options of {@link train}. */
+export interface TrainOptions extends BackendChoice {
+  readonly batches: BatchSource;
+  /** Folder of the run: checkpoints, metrics.jsonl, TensorBoard's files. */
+  readonly out: string;
+  /** Default 1. Not together with `steps`. */
+  readonly epochs?: number;
+  /** Updates to make, over as many epochs as it takes. */
+  readonly steps?: number;
+  /** Default 2e-5. */
+  readonly learningRate?: number;
+  /** Name or expression, see `createSchedule`; default `cosine`. */
+  readonly schedule?: string;
+  /** Updates over which the learning rate rises; default 3 % of all. */
+  readonly warmup?: number;
+  /** Batches per update; default 1. */
+  readonly accumulation?: number;
+  /** Bound on the norm of all gradients; null for none. Default 1. */
+  readonly maxGradientNorm?: number | null;
+  /** Where they are to differ from the manifest's. */
+  readonly adamw?: Partial<AdamWConstants>;
+  /** Held-out data, evaluated each so many updates and after the last one. */
+  readonly evaluation?: { readonly batches: BatchSource; readonly everySteps: number };
+  /** Updates between checkpoints; one is always written at the end. Default 100. */
+  readonly checkpointSteps?: number;
+  /** Goes on from the newest checkpoint in `out`, or begins where there is none. */
+  readonly resume?: boolean;
+  /** Stops after the batch at work, with a checkpoint. */
+  readonly signal?: AbortSignal;
+}
+
+/** What {@link train} tells after each update. */
+export interface StepReport {
+  /** From 1. */
+  readonly step: number;
+  readonly steps: number;
+  /** Epochs done, with the fraction of the one at work. */
+  readonly epoch: number;
+  /** Mean over the target tokens of the update, before it. */
+  readonly loss: number;
+  /** Norm of all gradients before clipping. */
+  readonly gradientNorm: number;
+  readonly learningRate: number;
+  /** Target tokens of the update. */
+  readonly targets: number;
+  /** Positions per second, padding included. */
+  readonly tokensPerSecond: number;
+  /** Resident memory of the process. */
+  readonly memoryBytes: number;
+  readonly remainingMs: number;
+  /** Held-out results, where this was the step for it. */
+  readonly evaluation: Evaluation | null;
+  /** Path of the checkpoint, where one was written. */
+  readonly checkpoint: string | null;
+}
+
+/**
+ * Trains the parameters of an artifacts folder. Whoever stops the iteration, by `break` or the signal, can go on with
+ * `resume`; on the same machine with the same threads, the result is the same to the bit.
+ *
+ * @example
+ * for await (const { step, steps, loss } of train("artifacts", { batches, out: "run", epochs: 1 }))
+ *   console.log(`${step}/${steps} ${loss}`);
+ *
+ * @throws UsageError for options that cannot be, a folder that holds a run already, or settings that are not those of the
+ * run to go on with; Error naming the batch when loss or gradients are not finite; the signal's reason when aborted.
+ */
+export async function* train(artifacts: string, options: TrainOptions): AsyncGenerator<StepReport, void> {
+  const manifest = await readManifest(artifacts);
+  const plan = await planOf(options, manifest.optimizer);
+  const { checkpoint, saved } = await startingPoint(artifacts, options, plan.settings);
+  const { backend, release } = await takeBackend(options);
+  try {
+    const trainable = { folder: artifacts, manifest, parameters: checkpoint.parameters };
+    const moments = checkpoint.moments ?? initialMoments(checkpoint.parameters);
+    const run = { options, plan, backend, trainable, moments, state: checkpoint.state, saved };
+    yield* runSteps(run);
+  } finally {
+    await release();
+  }
+}
+
+/** The options with their defaults, and what follows from them. */
+interface Plan {
+  readonly steps: number;
+  readonly accumulation: number;
+  readonly learningRate: number;
+  readonly maxGradientNorm: number | null;
+  readonly schedule: Schedule;
+  readonly constants: AdamWConstants;
+  readonly settings: RunSettings;
+}
+
+async function planOf(options: TrainOptions, manifestConstants: AdamWConstants): Promise<Plan> {
+  const { batches, accumulation = 1, learningRate = 2e-5, schedule = "cosine" } = options;
+  const { maxGradientNorm = 1 } = options;
+  checkCount("accumulation", accumulation);
+  if (options.epochs !== undefined && options.steps !== undefined)
+    throw new UsageError("Cannot train for both epochs and steps: give one of them");
+  if (batches.sequences < 1) throw new UsageError("Cannot train: the data holds no sequence");
+  const steps = options.steps ?? stepsPerEpoch(batches, accumulation) * (options.epochs ?? 1);
+  checkCount("steps (or epochs)", steps);
+  checkCount("checkpointSteps", options.checkpointSteps ?? 1);
+  checkCount("evaluation.everySteps", options.evaluation?.everySteps ?? 1);
+  checkPositive("learningRate", learningRate);
+  if (maxGradientNorm !== null) checkPositive("maxGradientNorm", maxGradientNorm);
+  const warmup = options.warmup ?? Math.round(0.03 * steps);
+  if (!Number.isSafeInteger(warmup) || warmup < 0)
+    throw new UsageError(`Cannot train with warmup ${warmup}: expected a whole number from 0`);
+  const { beta1, beta2, epsilon, weightDecay } = { ...manifestConstants, ...options.adamw };
+  const constants = { beta1, beta2, epsilon, weightDecay };
+  return {
+    steps,
+    accumulation,
+    learningRate,
+    maxGradientNorm,
+    constants,
+    schedule: await createSchedule(schedule, { steps, warmup }),
+    settings: {
+      ...constants,
+      steps,
+      accumulation,
+      learningRate,
+      schedule,
+      warmup,
+      maxGradientNorm,
+      sequences: batches.sequences,
+      batchSize: batches.batchSize,
+    },
+  };
+}
+
+function checkCount(name: string, count: number): void {
+  if (Number.isSafeInteger(count) && count >= 1) return;
+  throw new UsageError(`Cannot train with ${name} ${count}: expected a whole number from 1`);
+}
+
+function checkPositive(name: string, value: number): void {
+  if (value > 0 && value < Number.POSITIVE_INFINITY) return;
+  throw new UsageError(`Cannot train with ${name} ${value}: expected a number above 0`);
+}
+
+/** The newest checkpoint of the run, or the artifacts' own; `saved` is the step that is on disk as the run's. */
+async function startingPoint(
+  artifacts: string,
+  { out, resume = false }: TrainOptions,
+  settings: RunSettings,
+) {
+  const { parameters, checkpoint } = await readManifest(artifacts);
+  const latest = await latestCheckpoint(out);
+  if (latest !== null && !resume) {
+    throw new UsageError(
+      `Cannot begin a run in ${out}: it holds ${latest}; resume it, or name another folder`,
+    );
+  }
+  const found = await readCheckpoint(latest ?? join(artifacts, checkpoint), parameters);
+  if (latest === null)
+    return { checkpoint: { ...found, state: { ...INITIAL_STATE, settings } }, saved: null };
+  for (const [name, value] of Object.entries(settings)) {
+    if (found.state.settings[name] === value) continue;
+    throw new UsageError(
+      `Cannot resume ${latest}: it was trained with ${name} ${found.state.settings[name]}, got ${value}; resume with the same settings, or begin a run in another folder`,
+    );
+  }
+  return { checkpoint: found, saved: found.state.step };
+}
+
+function initialMoments(parameters: NamedArrays): Map<string, Moments> {
+  return new Map([...parameters].map(([name, values]) => [name, zeroMoments(values.length)]));
+}
+
+/** A run at work. */
+interface Run {
+  readonly options: TrainOptions;
+  readonly plan: Plan;
+  readonly backend: Backend;
+  readonly trainable: Trainable;
+  readonly moments: ReadonlyMap<string, Moments>;
+  state: TrainerState;
+  /** Step of the newest checkpoint of the run. */
+  saved: number | null;
+}
+
+async function* runSteps(run: Run): AsyncGenerator<StepReport, void> {
+  const { options, plan, backend, trainable } = run;
+  if (run.state.step >= plan.steps) return;
+  await mkdir(options.out, { recursive: true });
+  const log = await openRunLog(options.out, run.state.step);
+  const graph = await openArtifactGraph(backend, trainable, "training").catch(async (error: unknown) => {
+    await log.close();
+    throw error;
+  });
+  let failed = false;
+  try {
+    const firstStep = run.state.step;
+    const begin = performance.now();
+    const from = { epoch: run.state.epoch, skip: run.state.sequences };
+    for await (const batches of stepBatches(options.batches, from, plan.accumulation)) {
+      const stepBegin = performance.now();
+      const update = await makeUpdate(run, graph, batches);
+      const positions = batches.batches.reduce((sum, { batch, sequence }) => sum + batch * sequence, 0);
+      const tokensPerSecond = (1000 * positions) / (performance.now() - stepBegin);
+      const evaluation = await evaluateIfDue(run);
+      const { step } = run.state;
+      const isLast = step === plan.steps;
+      const due = isLast || step % (options.checkpointSteps ?? 100) === 0;
+      const report: StepReport = {
+        ...update,
+        step,
+        steps: plan.steps,
+        epoch: run.state.epoch + run.state.sequences / options.batches.sequences,
+        targets: batches.targets,
+        tokensPerSecond,
+        memoryBytes: process.memoryUsage.rss(),
+        remainingMs: ((performance.now() - begin) / (step - firstStep)) * (plan.steps - step),
+        evaluation,
+        checkpoint: due ? await save(run) : null,
+      };
+      await logStep(log, report);
+      yield report;
+      if (isLast) return;
+      options.signal?.throwIfAborted();
+    }
+  } catch (error) {
+    failed = !(options.signal?.aborted && error === options.signal.reason);
+    throw error;
+  } finally {
+    await graph.close();
+    await log.close();
+    if (!failed && run.saved !== run.state.step && run.state.step > 0) await save(run);
+  }
+}
+
+async function save(run: Run): Promise<string> {
+  const { options, trainable, moments, state } = run;
+  const checkpoint = { parameters: trainable.parameters, moments, state };
+  const path = await saveCheckpoint(options.out, checkpoint, trainable.manifest.parameters);
+  run.saved = state.step;
+  return path;
+}
+
+/** One update of all parameters; the run's state moves on with it. */
+async function makeUpdate(run: Run, graph: ArtifactGraph, step: StepBatches) {
+  const { plan, trainable, moments, state } = run;
+  const { loss, gradients } = await accumulate(run, graph, step);
+  let squares = 0;
+  for (const gradient of gradients.values()) {
+    squares += sumOfSquares(gradient);
+    await nextTurn();
+  }
+  const gradientNorm = Math.sqrt(squares);
+  if (!Number.isFinite(gradientNorm))
+    throw notFinite(run, step, `the norm of the gradients is ${gradientNorm}`);
+  const learningRate = plan.learningRate * plan.schedule(state.step);
+  const settings = {
+    ...plan.constants,
+    learningRate,
+    step: state.step + 1,
+    gradScale: clipScale(gradientNorm, plan.maxGradientNorm),
+  };
+  for (const { name, decay } of trainable.manifest.parameters) {
+    const parameter = trainable.parameters.get(name);
+    const gradient = gradients.get(name);
+    const moment = moments.get(name);
+    if (!parameter || !gradient || !moment) throw new Error(`Cannot update "${name}": it has no gradient`);
+    adamw(parameter, gradient, moment, { ...settings, weightDecay: decay ? settings.weightDecay : 0 });
+    await nextTurn();
+  }
+  run.state = {
+    ...state,
+    step: state.step + 1,
+    epoch: step.next.epoch,
+    sequences: step.next.skip,
+    targets: state.targets + step.targets,
+  };
+  return { loss, gradientNorm, learningRate };
+}
+
+/** Loss and gradients summed over the batches of a step, each divided by the step's target tokens. */
+async function accumulate(run: Run, graph: ArtifactGraph, step: StepBatches) {
+  const { parameters } = run.trainable.manifest;
+  const outputs = ["loss", ...parameters.map(({ name }) => `${name}.grad`)];
+  const gradients = new Map<string, Float32Array>();
+  let loss = 0;
+  for (const [index, batch] of step.batches.entries()) {
+    run.options.signal?.throwIfAborted();
+    const results = await graph.run({ batch, items: step.targets, outputs });
+    const part = scalarOf(results, "loss");
+    if (!Number.isFinite(part)) throw notFinite(run, step, `the loss is ${part}`, index);
+    loss += part;
+    for (const { name } of parameters) {
+      const gradient = floatsOf(results, `${name}.grad`);
+      const sum = gradients.get(name);
+      if (sum === undefined) gradients.set(name, gradient);
+      else for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (gradient[i] as number);
+    }
+  }
+  return { loss, gradients };
+}
+
+/** Names the batch at which a run broke: `index` within the step, or all of them. */
+function notFinite({ state, saved }: Run, { at, batches }: StepBatches, what: string, index?: number): Error {
+  const before = batches.slice(0, index ?? 0).reduce((sum, { batch }) => sum + batch, 0);
+  const count = (index === undefined ? batches : batches.slice(index, index + 1)).reduce(
+    (sum, { batch }) => sum + batch,
+    0,
+  );
+  const first = at.skip + before + 1;
+  const kept = saved === null ? "no checkpoint was written" : `checkpoint-${saved} is from before`;
+  return new Error(
+    `Cannot go on at step ${state.step + 1}: ${what} for sequences ${first} to ${first + count - 1} of epoch ${at.epoch + 1}; ${kept}; lower the learning rate, or look at those sequences`,
+  );
+}
+
+/** Held-out results where this is the step for it. The graph is open no longer than that: it may take much memory. */
+async function evaluateIfDue({ options, plan, backend, trainable, state }: Run): Promise<Evaluation | null> {
+  const { evaluation, signal } = options;
+  if (evaluation === undefined) return null;
+  if (state.step % evaluation.everySteps !== 0 && state.step !== plan.steps) return null;
+  const graph = await openArtifactGraph(backend, trainable, "evaluation");
+  try {
+    return await evaluateGraph(graph, evaluation.batches, { ...(signal && { signal }) });
+  } finally {
+    await graph.close();
+  }
+}
+
+async function logStep(log: RunLog, report: StepReport): Promise<void> {
+  const { step, loss, gradientNorm, learningRate, tokensPerSecond, memoryBytes, epoch, evaluation } = report;
+  await log.write(step, {
+    "train/loss": loss,
+    "train/gradient_norm": gradientNorm,
+    "train/learning_rate": learningRate,
+    "train/epoch": epoch,
+    "train/tokens_per_second": tokensPerSecond,
+    "train/memory_bytes": memoryBytes,
+    ...(evaluation !== null && {
+      "eval/loss": evaluation.loss,
+      "eval/perplexity": evaluation.perplexity,
+      "eval/token_accuracy": evaluation.tokenAccuracy,
+    }),
+  });
+}
