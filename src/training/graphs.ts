@@ -69,7 +69,7 @@ export function evaluationGraph(source: GraphSource): Graph {
   g.output("loss", entropy.loss);
   const byRow = reshape(g, cast(g, entropy.logProbabilities, "float32"), [batch, sequence]);
   const beforeEnd = sub(g, end, g.constant("int64", [1], [1]));
-  const predicted = { axis: 1, begin, end: beforeEnd, size: `(${sequence}-1)` };
+  const predicted = { axis: 1, begin, end: beforeEnd, size: `${sequence} - 1` };
   g.output("token_logprobs", slice(g, byRow, predicted));
   g.output("predictions", reshape(g, entropy.predictions(), [batch, sequence]));
   const rows = reshape(g, hidden, [batch, sequence, size]);
