@@ -6,8 +6,9 @@ import type { Model } from "../../src/hub/model.ts";
 import { openModel } from "../../src/hub/open-model.ts";
 import { decode } from "../../src/tensor/decode.ts";
 import { isFloatDType } from "../../src/tensor/dtype.ts";
+import { referenceWeights } from "../../src/training/frozen-weights.ts";
 import type { GraphSource } from "../../src/training/graphs.ts";
-import { divideWeights, weightsFolder } from "../../src/training/model-weights.ts";
+import { divideWeights, graphWeights } from "../../src/training/model-weights.ts";
 import type { Content } from "./run-graph.ts";
 
 export const FIXTURES = fileURLToPath(new URL("../fixtures/gradients/", import.meta.url));
@@ -74,15 +75,8 @@ export async function sourceOf(
   chunks: number,
 ): Promise<{ source: GraphSource; folder: string }> {
   const config = decoderConfig(model.config);
-  const { folder, files } = await weightsFolder(model);
-  const weights = divideWeights(model, config, {
-    trained,
-    locate: ({ file, begin, end }) => ({
-      location: files.get(file) ?? file,
-      offset: begin,
-      length: end - begin,
-    }),
-  });
+  const { folder, locate } = await referenceWeights(model, model.folder ?? "");
+  const weights = graphWeights(divideWeights(model, config, trained), locate);
   const source: GraphSource = {
     config,
     weights,
