@@ -27,6 +27,10 @@ const PARTS = {
     "src/tool",
   ],
   "src/select/": ["src/snr/", "src/modules/", "src/errors", "src/files"],
+  "src/onnx/": ["src/tensor/", "src/errors"],
+  "src/architectures/": ["src/onnx/", "src/tensor/", "src/errors"],
+  "src/chat/": ["src/hub/model", "src/errors", "src/files"],
+  "src/training/": ["src/"],
   "src/report/": ["src/snr/", "src/select/selection"],
   "src/chat/": ["src/tensor/", "src/errors"],
   "src/training/": [
@@ -57,6 +61,7 @@ const PURE = [
   /^src\/snr\/(estimators|marchenko-pastur|original-results|python-json)\.ts$/,
   /^src\/select\/(strategies|names|parameter-names|select|selection)\.ts$/,
   /^src\/modules\//,
+  /^src\/(onnx|architectures)\//,
   /^src\/report\//,
   /^src\/tensor\//,
   /^src\/safetensors\/header\.ts$/,

@@ -1,0 +1,41 @@
+// Reverse-mode differentiation over the tape of a graph, pruned to what trains.
+import type { Flow, Graph, Value } from "./graph.ts";
+import { scalar } from "./operators/elementwise.ts";
+
+/**
+ * The gradients of a scalar loss with respect to trainable values (see {@link Graph.train}), appended to the graph.
+ * Steps that no trainable value reaches are not on the tape, and a gradient that nobody needs is not computed: none of a
+ * frozen weight, none below the lowest trainable one.
+ *
+ * @throws RangeError when the loss does not depend on one of them.
+ */
+export function differentiate(
+  g: Graph,
+  loss: Value,
+  parameters: readonly Value[],
+): ReadonlyMap<Value, Value> {
+  if (loss.shape.length !== 0)
+    throw new RangeError(`Cannot differentiate ${loss.name} of shape [${loss.shape}]: expected a scalar`);
+  return g.during("backward", () => {
+    const sums = new Map<Value, Value>([[loss, scalar(g, loss.type, 1)]]);
+    const into: Flow["into"] = (input, compute) => {
+      if (g.isTracked(input)) sums.set(input, compute(sums.get(input) ?? null));
+    };
+    for (const step of g.steps.toReversed()) {
+      const dy = sums.get(step.output);
+      if (dy === undefined) continue;
+      step.gradient({ dy, isLoss: step.output === loss, into });
+      // A sum that is complete is no longer needed, unless it was asked for.
+      if (!parameters.includes(step.output)) sums.delete(step.output);
+    }
+    return new Map(parameters.map((parameter) => [parameter, gradientOf(parameter, sums)]));
+  });
+}
+
+function gradientOf(parameter: Value, sums: ReadonlyMap<Value, Value>): Value {
+  const gradient = sums.get(parameter);
+  if (gradient === undefined) {
+    throw new RangeError(`Cannot train ${parameter.name}: the loss does not depend on it`);
+  }
+  return gradient;
+}

@@ -1,0 +1,213 @@
+// The loss of next tokens, with the head that makes the logits: logits are as large as rows times vocabulary, so they are made
+// and used up chunk by chunk, and the gradient is computed while they are at hand.
+import type { Dim } from "../dim.ts";
+import type { Graph, Value } from "../graph.ts";
+import { add, cast, exp, log, mul, plus, scalar, scale, sub } from "../operators/elementwise.ts";
+import { gatherElements, scatterElements } from "../operators/indexing.ts";
+import { concat, dimOf, sizeOf, slice } from "../operators/layout.ts";
+import { gemm } from "../operators/matrices.ts";
+import { argMax, reduceMax, softmax, total } from "../operators/reductions.ts";
+import { cuts } from "./attention-plan.ts";
+import type { NextTokens } from "./next-tokens.ts";
+
+/** What {@link crossEntropy} reads. */
+export interface CrossEntropyInputs {
+  /** [rows, size] */
+  readonly hidden: Value;
+  /** The head, [vocabulary, size]; one after another where it comes in blocks of rows. */
+  readonly head: readonly Value[];
+  readonly next: NextTokens;
+  /** Chunks that the rows are cut into. */
+  readonly chunks: number;
+}
+
+/** What {@link crossEntropy} makes. */
+export interface CrossEntropy {
+  /** []: the negative log probabilities of the targets that count, summed, times `perItem`. */
+  readonly loss: Value;
+  /** [rows, 1]: the log probability of each target, 0 where it does not count. Never less exact than float32. */
+  readonly logProbabilities: Value;
+  /** int64 [rows]: the likeliest token. */
+  predictions(): Value;
+}
+
+/**
+ * softmax(hidden head^T) at the targets.
+ *
+ * dlogits = (softmax - onehot) counts perItem; dhidden = dlogits head; dhead = dlogits^T hidden. The loss must be the
+ * end of the graph: its gradients are those of the loss itself.
+ *
+ * @throws Error, when differentiated, if something was computed from the loss.
+ */
+export function crossEntropy(g: Graph, inputs: CrossEntropyInputs): CrossEntropy {
+  const { hidden, head, next } = inputs;
+  const rows = dimOf(hidden, 0);
+  const blocks = blocksOf(g, head);
+  const chunks = chunksOf(g, inputs, blocks);
+  const logProbabilities = concat(
+    g,
+    chunks.map((chunk) => chunk.logProbability),
+    { axis: 0, size: rows },
+  );
+  const loss = mul(g, scale(g, total(g, logProbabilities), -1), cast(g, next.perItem, logProbabilities.type));
+  g.record({
+    inputs: [hidden, ...head],
+    output: loss,
+    gradient({ isLoss, into }) {
+      if (!isLoss) throw new Error("Cannot differentiate what is computed from the cross-entropy");
+      const dHead: Value[] = [];
+      for (const block of blocks) {
+        into(block.weight, (sum) => {
+          const gradient = headGradient(g, chunks, block);
+          dHead.push(gradient);
+          return plus(g, sum, cast(g, gradient, block.weight.type));
+        });
+      }
+      into(hidden, (sum) => plus(g, sum, hiddenGradient(g, chunks, { rows, after: dHead })));
+    },
+  });
+  return {
+    loss,
+    logProbabilities,
+    predictions: () =>
+      concat(
+        g,
+        chunks.map(({ logits }) => argMax(g, logits)),
+        { axis: 0, size: rows },
+      ),
+  };
+}
+
+/** Rows [begin, end) of the head. */
+interface Block {
+  readonly weight: Value;
+  readonly begin: Value;
+  readonly end: Value;
+  readonly size: number;
+}
+
+function blocksOf(g: Graph, head: readonly Value[]): readonly Block[] {
+  let row = 0;
+  return head.map((weight) => {
+    const size = Number(dimOf(weight, 0));
+    const begin = g.constant("int64", [1], [row]);
+    row += size;
+    return { weight, begin, end: g.constant("int64", [1], [row]), size };
+  });
+}
+
+/** A chunk of rows. */
+interface Chunk {
+  readonly logits: Value;
+  /** [rows, 1]; 0 where the target does not count. */
+  readonly logProbability: Value;
+  /** softmax - onehot, [rows, vocabulary]. */
+  readonly slope: Value;
+  /** What a row's slope is to be multiplied with, [rows, 1]. */
+  readonly weights: Value;
+  readonly hidden: Value;
+  /** slope head, [rows, size]; null where the hidden states need no gradient. */
+  readonly slopeOfHidden: Value | null;
+}
+
+/**
+ * Makes the chunks. Where the hidden states have a gradient, a chunk begins where that of the chunk before it ends:
+ * so no provider makes the logits of a chunk before those of the last one are used up.
+ */
+function chunksOf(g: Graph, inputs: CrossEntropyInputs, blocks: readonly Block[]): readonly Chunk[] {
+  const { hidden } = inputs;
+  const bounds = cuts(g, dimOf(hidden, 0), inputs.chunks);
+  const chunks: Chunk[] = [];
+  let begin = g.constant("int64", [1], [0]);
+  for (const [at, end] of bounds.slice(1).entries()) {
+    const size = inputs.chunks === 1 ? dimOf(hidden, 0) : `rows${at}of${inputs.chunks}`;
+    const range = { axis: 0, begin, end, size };
+    const chunk = chunkOf(g, inputs, { blocks, part: (x) => slice(g, x, range) });
+    chunks.push(chunk);
+    begin = chunk.slopeOfHidden === null ? end : add(g, begin, sizeOf(g, chunk.slopeOfHidden, 0));
+  }
+  return chunks;
+}
+
+function chunkOf(
+  g: Graph,
+  { hidden: all, next }: CrossEntropyInputs,
+  { blocks, part }: { blocks: readonly Block[]; part: (x: Value) => Value },
+): Chunk {
+  const hidden = part(all);
+  const { type } = hidden;
+  const heads = blocks.map(({ weight }) => cast(g, weight, type));
+  const vocabulary = blocks.reduce((sum, { size }) => sum + size, 0);
+  const product = concat(
+    g,
+    heads.map((head) => gemm(g, [hidden, head], { transposeB: true })),
+    { axis: 1, size: vocabulary },
+  );
+  const exact = type === "float64" ? "float64" : "float32";
+  const logits = cast(g, product, exact);
+  const probabilities = softmax(g, logits);
+  // log sum exp: the largest probability is exp(largest logit) / sum, and at least 1 / vocabulary.
+  const logSum = sub(g, reduceMax(g, logits, [1]), log(g, reduceMax(g, probabilities, [1])));
+  const targets = part(next.targets);
+  const counts = cast(g, part(next.counts), exact);
+  const logProbability = sub(g, gatherElements(g, logits, targets), logSum);
+  // The slope reads the log probability, so that the logits are done with as soon as it is computed.
+  const atTarget = sub(g, exp(g, logProbability), scalar(g, exact, 1));
+  const exactSlope = scatterElements(g, probabilities, { axis: 1, index: targets, updates: atTarget });
+  const slope = cast(g, exactSlope, type);
+  const slopeOfHidden = g.isTracked(all)
+    ? blocks
+        .map((block, at) => gemm(g, [columns(g, slope, block), heads[at] ?? block.weight]))
+        .reduce((a, b) => add(g, a, b))
+    : null;
+  return {
+    logits,
+    logProbability: mul(g, logProbability, counts),
+    slope,
+    weights: cast(g, mul(g, counts, cast(g, next.perItem, exact)), type),
+    hidden,
+    slopeOfHidden,
+  };
+}
+
+/** The columns of a block of the head. */
+function columns(g: Graph, x: Value, { begin, end, size }: Block): Value {
+  return slice(g, x, { axis: 1, begin, end, size });
+}
+
+function headGradient(g: Graph, chunks: readonly Chunk[], block: Block): Value {
+  const weighted = chunks.map(({ hidden, weights }) => mul(g, hidden, weights));
+  let sum: Value | null = null;
+  for (const [at, { slope }] of chunks.entries()) {
+    const hidden = weighted[at];
+    if (hidden !== undefined)
+      sum = gemm(g, [columns(g, slope, block), hidden], { transposeA: true, plus: sum });
+  }
+  if (sum === null) throw new RangeError("Cannot differentiate a head without chunks");
+  return sum;
+}
+
+/**
+ * [rows, size]. It also reads one number of each of `after`, times 0: providers run what a node reads before the node, and
+ * so make the head's gradient, which reads the chunks' slopes, before they go on with those slopes in memory.
+ */
+function hiddenGradient(
+  g: Graph,
+  chunks: readonly Chunk[],
+  { rows, after }: { rows: Dim; after: readonly Value[] },
+): Value {
+  const parts = chunks.map(({ slopeOfHidden, weights }) => {
+    if (slopeOfHidden === null) throw new Error("Cannot differentiate hidden states that nothing trains");
+    return mul(g, slopeOfHidden, weights);
+  });
+  return after
+    .map((gradient) => scale(g, corner(g, gradient), 0))
+    .reduce((sum, zero) => add(g, sum, zero), concat(g, parts, { axis: 0, size: rows }));
+}
+
+/** The first element of a matrix, of shape [1, 1]. */
+function corner(g: Graph, x: Value): Value {
+  const [zero, one] = [g.constant("int64", [1], [0]), g.constant("int64", [1], [1])];
+  const row = slice(g, x, { axis: 0, begin: zero, end: one, size: 1 });
+  return slice(g, row, { axis: 1, begin: zero, end: one, size: 1 });
+}

@@ -1,0 +1,29 @@
+// y = x W^T + b, with W [out, in] as checkpoints hold it.
+import type { Graph, Value } from "../graph.ts";
+import { cast, plus } from "../operators/elementwise.ts";
+import { dimOf, reshape } from "../operators/layout.ts";
+import { gemm } from "../operators/matrices.ts";
+import { reduceSum } from "../operators/reductions.ts";
+
+/**
+ * x [rows, in] -> [rows, out]. A weight of another dtype is converted to x's.
+ *
+ * dx = dy W; dW = dy^T x; db = the sum of dy's rows.
+ */
+export function linear(g: Graph, x: Value, [weight, bias]: readonly [Value, Value | null]): Value {
+  const output = gemm(g, [x, cast(g, weight, x.type)], {
+    transposeB: true,
+    plus: bias && cast(g, bias, x.type),
+  });
+  return g.record({
+    inputs: bias === null ? [x, weight] : [x, weight, bias],
+    output,
+    gradient({ dy, into }) {
+      into(weight, (sum) => gemm(g, [dy, x], { transposeA: true, plus: sum }));
+      if (bias !== null)
+        into(bias, (sum) => plus(g, sum, reshape(g, reduceSum(g, dy, [0]), [dimOf(bias, 0)])));
+      // The conversion is made again, so that a frozen weight need not be held in two dtypes from forward to backward.
+      into(x, (sum) => gemm(g, [dy, g.during("recompute", () => cast(g, weight, x.type))], { plus: sum }));
+    },
+  });
+}

@@ -1,0 +1,131 @@
+// The graphs of training and evaluation, with the inputs and outputs that design.md gives them.
+import { type DecoderConfig, decoder, EMBEDDING, HEAD, idRows } from "../architectures/decoder.ts";
+import { differentiate } from "../onnx/backward.ts";
+import type { ElementType, FloatType } from "../onnx/element-type.ts";
+import { type ExternalBytes, Graph, type Value } from "../onnx/graph.ts";
+import { cast, sub } from "../onnx/operators/elementwise.ts";
+import { dimOf, reshape, sizeOf, slice } from "../onnx/operators/layout.ts";
+import { gemm } from "../onnx/operators/matrices.ts";
+import { type CrossEntropy, crossEntropy } from "../onnx/ops/cross-entropy.ts";
+import { embedding } from "../onnx/ops/embedding.ts";
+import { nextTokens } from "../onnx/ops/next-tokens.ts";
+
+/** A parameter that is an input of the graph, float32. */
+export interface TrainedWeight {
+  readonly kind: "trained";
+  /** The input's name. */
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** A parameter that the graph holds, and where its bytes are. */
+export interface FrozenWeight {
+  readonly kind: "frozen";
+  readonly name: string;
+  readonly type: ElementType;
+  readonly shape: readonly number[];
+  readonly bytes: ExternalBytes;
+}
+
+/** What the graphs of a model are made from. */
+export interface GraphSource {
+  readonly config: DecoderConfig;
+  /** Every parameter by the name that transformers gives it. The trained ones become inputs in this order. */
+  readonly weights: ReadonlyMap<string, TrainedWeight | FrozenWeight>;
+  /** Longest sequence that the graphs take. */
+  readonly maxSequence: number;
+  /** Chunks of queries in attention. */
+  readonly queryChunks: number;
+  /** Chunks of rows in the head. */
+  readonly headChunks: number;
+  /** Element type of the computation. */
+  readonly type: FloatType;
+}
+
+/** A step's loss and the gradient of every trained parameter. */
+export function trainingGraph(source: GraphSource): Graph {
+  const g = new Graph();
+  const { entropy, trained } = model(g, source, "training");
+  g.output("loss", entropy.loss);
+  const gradients = differentiate(g, entropy.loss, trained);
+  for (const [parameter, gradient] of gradients) g.output(`${parameter.name}.grad`, gradient);
+  return g;
+}
+
+/** The loss, each target's log probability, each position's likeliest token and the logits after the last one. */
+export function evaluationGraph(source: GraphSource): Graph {
+  const g = new Graph();
+  const { entropy, ids, hidden, head } = model(g, source, "evaluation");
+  const [batch = 1, sequence = 1] = ids.shape;
+  const { size, begin, end } = { size: dimOf(hidden, 1), begin: firstIndex(g), end: g.dimension(sequence) };
+  g.output("loss", entropy.loss);
+  const byRow = reshape(g, cast(g, entropy.logProbabilities, "float32"), [batch, sequence]);
+  const beforeEnd = sub(g, end, g.constant("int64", [1], [1]));
+  const predicted = { axis: 1, begin, end: beforeEnd, size: `(${sequence}-1)` };
+  g.output("token_logprobs", slice(g, byRow, predicted));
+  g.output("predictions", reshape(g, entropy.predictions(), [batch, sequence]));
+  const rows = reshape(g, hidden, [batch, sequence, size]);
+  const last = reshape(g, slice(g, rows, { axis: 1, begin: beforeEnd, end, size: 1 }), [batch, size]);
+  const logits = gemm(g, [last, cast(g, head, last.type)], { transposeB: true });
+  g.output("last_logits", cast(g, logits, "float32"));
+  return g;
+}
+
+function firstIndex(g: Graph): Value {
+  return g.constant("int64", [1], [0]);
+}
+
+interface ModelValues {
+  readonly entropy: CrossEntropy;
+  /** int32 [batch, sequence] */
+  readonly ids: Value;
+  /** [batch sequence, hidden] */
+  readonly hidden: Value;
+  readonly head: Value;
+  readonly trained: readonly Value[];
+}
+
+/** Inputs, decoder and loss. */
+function model(g: Graph, source: GraphSource, purpose: "training" | "evaluation"): ModelValues {
+  const { config, maxSequence, queryChunks, headChunks, type } = source;
+  const tokens = (name: string) => cast(g, g.input(name, "int64", ["batch", "sequence"]), "int32");
+  const [ids, labels, positions] = [tokens("input_ids"), tokens("labels"), tokens("position_ids")];
+  const items = g.input("num_items", "float32", []);
+  const rows = idRows(g, ids);
+  g.measure("batch", () => sizeOf(g, ids, 0));
+  g.measure("sequence", () => sizeOf(g, ids, 1));
+  g.measure("batch*sequence", () => sizeOf(g, rows, 0));
+  const weights = weightValues(g, source, purpose);
+  const weight = (name: string) => {
+    const value = weights.get(name);
+    if (value === undefined) throw new Error(`Cannot build the model: the checkpoint has no ${name}`);
+    return value;
+  };
+  const embedded = embedding(g, weight(EMBEDDING), { ids: rows, type });
+  const hidden = decoder(g, config, { weight, embedded, positions, maxSequence, queryChunks, type });
+  const head = weight(config.tied ? EMBEDDING : HEAD);
+  const next = nextTokens(g, { labels, positions, items });
+  const entropy = crossEntropy(g, { hidden, head: [head], next, chunks: headChunks });
+  const trained = [...source.weights]
+    .filter(([, { kind }]) => kind === "trained")
+    .map(([name]) => weight(name));
+  return { entropy, ids, hidden, head, trained };
+}
+
+function weightValues(
+  g: Graph,
+  { weights }: GraphSource,
+  purpose: "training" | "evaluation",
+): ReadonlyMap<string, Value> {
+  const values = new Map<string, Value>();
+  for (const [name, weight] of weights) {
+    if (weight.kind === "frozen") {
+      values.set(name, g.initializer(weight, weight.bytes));
+    } else {
+      const value = g.input(weight.name, "float32", weight.shape);
+      if (purpose === "training") g.train(value);
+      values.set(name, value);
+    }
+  }
+  return values;
+}

@@ -1,0 +1,201 @@
+// Every op's gradient against central differences, in float64.
+import { describe, expect, test } from "vitest";
+import { differentiate } from "../../src/onnx/backward.ts";
+import type { Dim } from "../../src/onnx/dim.ts";
+import { Graph, type Value } from "../../src/onnx/graph.ts";
+import { mul, scalar } from "../../src/onnx/operators/elementwise.ts";
+import { sizeOf } from "../../src/onnx/operators/layout.ts";
+import { total } from "../../src/onnx/operators/reductions.ts";
+import { add } from "../../src/onnx/ops/add.ts";
+import { attention } from "../../src/onnx/ops/attention.ts";
+import { attentionPlan } from "../../src/onnx/ops/attention-plan.ts";
+import { crossEntropy } from "../../src/onnx/ops/cross-entropy.ts";
+import { embedding } from "../../src/onnx/ops/embedding.ts";
+import { splitHeads } from "../../src/onnx/ops/heads.ts";
+import { linear } from "../../src/onnx/ops/linear.ts";
+import { rmsNorm } from "../../src/onnx/ops/rms-norm.ts";
+import { rotary } from "../../src/onnx/ops/rotary.ts";
+import { swiglu } from "../../src/onnx/ops/swiglu.ts";
+import { type Content, numbers, openGraph, relativeDistance } from "../training/run-graph.ts";
+
+/** Seeded numbers in (-1, 1), with no order that an error could hide in. */
+function noise(size: number, seed: number): number[] {
+  return Array.from({ length: size }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * seed) * 0.97);
+}
+
+type Inputs = Readonly<Record<string, readonly number[]>>;
+
+interface Op {
+  /** Shapes of the inputs; each is differentiated. */
+  readonly inputs: Inputs;
+  readonly build: (g: Graph, inputs: Record<string, Value>) => Value;
+  /** Central differences of a linear op are exact at any step; RotaryEmbedding has no float64 kernel. */
+  readonly linearFloat32?: boolean;
+  /** Whether `build` gives the loss itself. */
+  readonly isLoss?: boolean;
+  readonly symbols?: Readonly<Record<number, string>>;
+}
+
+const ids = (g: Graph) => g.constant("int32", [5], [2, 0, 2, 3, 2]);
+const positions = (g: Graph) => g.constant("int32", [2, 7], [0, 1, 2, 3, 0, 1, 2, 0, 1, 0, 1, 2, 3, 4]);
+
+/** The same value with its dimensions by other names. */
+function as(g: Graph, value: Value, shape: readonly Dim[]): Value {
+  return g.emit("Identity", [value], { type: value.type, shape });
+}
+
+/** Attention over 7 positions with 4 heads in 2 groups. */
+function attentionOp(chunks: number, window: number | null): Op {
+  return {
+    inputs: { queries: [2, 4, 7, 3], keys: [2, 2, 7, 3], values: [2, 2, 7, 3] },
+    symbols: { 2: "sequence" },
+    build: (g, { queries, keys, values }) => {
+      if (!queries || !keys || !values) throw new Error("no inputs");
+      g.measure("sequence", () => sizeOf(g, queries, 2));
+      const places = as(g, positions(g), [2, "sequence"]);
+      const plan = attentionPlan(g, { positions: places, type: "float64", chunks, window });
+      return attention(g, { queries, keys, values }, plan);
+    },
+  };
+}
+
+function lossOp(chunks: number, blocks: number): Op {
+  const names = Array.from({ length: blocks }, (_, at) => `head${at}`);
+  return {
+    inputs: { hidden: [6, 4], ...Object.fromEntries(names.map((name, at) => [name, [5 - at, 4]])) },
+    symbols: { 0: "rows" },
+    isLoss: true,
+    build: (g, { hidden, ...heads }) => {
+      if (!hidden) throw new Error("no inputs");
+      g.measure("rows", () => sizeOf(g, hidden, 0));
+      const rows = (value: Value) => as(g, value, ["rows", 1]);
+      const next = {
+        targets: rows(g.constant("int32", [6, 1], [1, 4, 0, 0, 2, blocks > 1 ? 7 : 4])),
+        counts: rows(g.constant("float32", [6, 1], [1, 1, 0, 1, 1, 1])),
+        perItem: scalar(g, "float32", 0.25),
+      };
+      const head = names.map((name) => heads[name]).filter((value) => value !== undefined);
+      return crossEntropy(g, { hidden, head, next, chunks }).loss;
+    },
+  };
+}
+
+const OPS: Readonly<Record<string, Op>> = {
+  add: { inputs: { a: [3, 4], b: [3, 4] }, build: (g, { a, b }) => add(g, must(a), must(b)) },
+  "add of one value twice": { inputs: { a: [3, 4] }, build: (g, { a }) => add(g, must(a), must(a)) },
+  linear: {
+    inputs: { x: [3, 4], w: [5, 4], b: [5] },
+    build: (g, { x, w, b }) => linear(g, must(x), [must(w), must(b)]),
+  },
+  "linear with one weight twice": {
+    inputs: { x: [3, 4], w: [4, 4] },
+    build: (g, { x, w }) => linear(g, linear(g, must(x), [must(w), null]), [must(w), null]),
+  },
+  rmsNorm: {
+    inputs: { x: [3, 5], w: [5] },
+    build: (g, { x, w }) => rmsNorm(g, [must(x), must(w)], { epsilon: 0.02 }),
+  },
+  "rmsNorm by head": {
+    inputs: { x: [2, 2, 3, 4], w: [4] },
+    build: (g, { x, w }) => rmsNorm(g, [must(x), must(w)], { epsilon: 0.02 }),
+  },
+  swiglu: {
+    inputs: { gate: [3, 4], up: [3, 4] },
+    build: (g, { gate, up }) => swiglu(g, must(gate), must(up)),
+  },
+  embedding: {
+    inputs: { table: [4, 3] },
+    build: (g, { table }) => embedding(g, must(table), { ids: ids(g), type: "float64" }),
+  },
+  "embedding used twice": {
+    inputs: { table: [4, 3] },
+    build: (g, { table }) => {
+      const rows = embedding(g, must(table), { ids: ids(g), type: "float64" });
+      return linear(g, rows, [must(table), null]);
+    },
+  },
+  splitHeads: {
+    inputs: { x: [6, 8] },
+    build: (g, { x }) => splitHeads(g, must(x), { batch: 2, sequence: 3, heads: 2, size: 4 }),
+  },
+  rotary: {
+    inputs: { x: [2, 3, 4, 6] },
+    linearFloat32: true,
+    build: (g, { x }) => {
+      const [cosines, sines] = [1, 2].map((seed) => g.constant("float32", [2, 4, 3], noise(24, seed)));
+      return rotary(g, must(x), { cosines: must(cosines), sines: must(sines) });
+    },
+  },
+  "attention in one chunk": attentionOp(1, null),
+  "attention in 3 chunks": attentionOp(3, null),
+  "attention in 3 chunks with a window": attentionOp(3, 3),
+  "attention in one chunk with a window": attentionOp(1, 2),
+  "crossEntropy in one chunk": lossOp(1, 1),
+  "crossEntropy in 3 chunks": lossOp(3, 1),
+  "crossEntropy with a head in two blocks": lossOp(2, 2),
+};
+
+function must(value: Value | undefined): Value {
+  if (value === undefined) throw new Error("no such input");
+  return value;
+}
+
+/** A graph whose loss is the sum of the op's output times fixed numbers, or the op's output itself. */
+function lossGraph({ inputs, build, linearFloat32, isLoss, symbols = {} }: Op) {
+  const g = new Graph();
+  const type = linearFloat32 ? "float32" : "float64";
+  const values: Record<string, Value> = {};
+  for (const [name, shape] of Object.entries(inputs)) {
+    const isSymbolic = !name.startsWith("head");
+    const dims: Dim[] = shape.map((dim, axis) => (isSymbolic && symbols[axis]) || dim);
+    values[name] = g.input(name, type, dims);
+    g.train(values[name]);
+  }
+  const y = build(g, values);
+  let loss = y;
+  if (!isLoss) {
+    const dims = y.shape.map((dim) => (dim === "2*sequence" ? 14 : Number(dim)));
+    const size = dims.reduce((a, b) => a * b, 1);
+    const weights = as(g, g.constant(type, dims, noise(size, 9)), y.shape);
+    loss = total(g, mul(g, y, weights));
+    g.record({ inputs: [y], output: loss, gradient: ({ into }) => into(y, () => weights) });
+  }
+  const gradients = differentiate(g, loss, Object.values(values));
+  g.output("loss", loss);
+  for (const [value, gradient] of gradients) g.output(`${value.name}.grad`, gradient);
+  return g;
+}
+
+describe.each(Object.entries(OPS))("%s", (_, op) => {
+  test("the gradient is what central differences give", async () => {
+    const { inputs, linearFloat32 = false } = op;
+    const run = await openGraph(lossGraph(op));
+    const feeds: Record<string, Content> = {};
+    for (const [at, [name, dims]] of Object.entries(inputs).entries()) {
+      const data = noise(
+        dims.reduce((a, b) => a * b, 1),
+        at,
+      );
+      feeds[name] = { data: linearFloat32 ? Float32Array.from(data) : Float64Array.from(data), dims };
+    }
+    const results = await run(feeds);
+    const step = linearFloat32 ? 1 : 1e-5;
+    for (const [name, { data }] of Object.entries(feeds)) {
+      const differences: number[] = [];
+      for (const [at, x] of Array.from(data, Number).entries()) {
+        const shifted = async (by: number) => {
+          const changed = Float64Array.from(data, Number);
+          changed[at] = x + by;
+          const moved = linearFloat32 ? Float32Array.from(changed) : changed;
+          return (
+            numbers(await run({ ...feeds, [name]: { data: moved, dims: inputs[name] ?? [] } }), "loss")[0] ??
+            0
+          );
+        };
+        differences.push(((await shifted(step)) - (await shifted(-step))) / (2 * step));
+      }
+      const distance = relativeDistance(numbers(results, `${name}.grad`), differences);
+      expect(distance, name).toBeLessThan(linearFloat32 ? 1e-5 : 1e-7);
+    }
+  });
+});
