@@ -27,7 +27,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     name: "cuda",
     backend: "cuda",
     int64: true,
-    fix: "on linux x64 with CUDA 12 and cuDNN 9, fetch the provider with `npm rebuild onnxruntime-node --foreground-scripts` (its install script downloads it), or choose onnxruntime-cpu",
+    fix: "on linux x64 with CUDA 12 and cuDNN 9, install the provider with `node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12`, or choose onnxruntime-cpu",
   },
   webgpu: {
     name: "webgpu",

@@ -1,4 +1,5 @@
 // The options of a session: what keeps memory low and results the same from run to run.
+import { dirname, resolve } from "node:path";
 import type { InferenceSession } from "onnxruntime-node";
 import type { SessionSetup } from "./protocol.ts";
 
@@ -7,7 +8,8 @@ const HARMFUL_OPTIMIZERS = ["CommonSubexpressionElimination"];
 
 /** Options for a training or evaluation graph. */
 export function sessionOptions({ graph, provider, threads }: SessionSetup): InferenceSession.SessionOptions {
-  const folder = graph.weightsFolder;
+  // Said also where it is the graph's own: a graph that was rewritten in memory has no place.
+  const folder = graph.weightsFolder ?? dirname(resolve(graph.path));
   return {
     executionProviders: [provider],
     graphOptimizationLevel: "all",
@@ -21,7 +23,7 @@ export function sessionOptions({ graph, provider, threads }: SessionSetup): Infe
     logSeverityLevel: 4,
     extra: {
       session: {
-        ...(folder !== null && { model_external_initializers_file_folder_path: folder }),
+        model_external_initializers_file_folder_path: folder,
         // Threads spin while a run lasts, and not when the optimizer's turn has come.
         force_spinning_stop: "1",
         ...(provider === "webgpu" && { disable_cpu_ep_fallback: "1" }),

@@ -1,9 +1,12 @@
 // A session's thread: `run` blocks the thread it is called on, so each session has one. Started by session.ts, and ends
 // when told: ending it from outside during a run would abort the process.
+import { readFile } from "node:fs/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import type { GraphDType, GraphTensor } from "../../src/backend.ts";
+import { withInt32Inputs } from "./int32-inputs.ts";
 import { buffersOf, type NamedTypes, type Reply, type Request, type SessionSetup } from "./protocol.ts";
+import { PROVIDERS } from "./providers.ts";
 import { sessionOptions } from "./session-options.ts";
 
 const port = parentPort;
@@ -91,8 +94,15 @@ async function serve(session: InferenceSession): Promise<void> {
   });
 }
 
+/** Loads the graph; rewritten in memory where the provider needs it, its external data stays where it is. */
+async function load({ graph, provider }: SessionSetup): Promise<InferenceSession> {
+  const options = sessionOptions(setup);
+  if (PROVIDERS[provider].int64) return InferenceSession.create(graph.path, options);
+  return InferenceSession.create(withInt32Inputs(await readFile(graph.path)), options);
+}
+
 try {
-  await serve(await InferenceSession.create(setup.graph.path, sessionOptions(setup)));
+  await serve(await load(setup));
 } catch (error) {
   reply(failure(error));
   end();
