@@ -137,6 +137,12 @@ describe("scan", () => {
     expect(stderr).not.toContain("modules have a score");
   });
 
+  it("says before it scans that the results cannot be written there", async () => {
+    const { code, stderr } = await spectrum(["scan", MODEL, "--out", "package.json/results.json"]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^spectrum: Cannot write the results to package\.json\/results\.json: [^\n]+\n$/);
+  });
+
   it("colours where asked to, not where NO_COLOR is set, and keeps to COLUMNS", async () => {
     const args = ["scan", MODEL, "--no-cache", "--json"];
     const [forced, none] = await Promise.all([
