@@ -2,7 +2,7 @@
 // and what is left where nothing else runs.
 import type { Availability, Backend, BackendOptions, MatrixSource } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
-import { matrixDTypeBytes } from "../../src/tensor/dtype.ts";
+import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import { decodeElements } from "./decode.ts";
 
 export const name = "reference";
@@ -62,7 +62,7 @@ async function readRows(
   if (!shape.every((side) => Number.isSafeInteger(side) && side >= 1)) {
     throw new RangeError(`Cannot compute the singular values of ${matrix}: it has no elements`);
   }
-  const rowBytes = columns * matrixDTypeBytes(dtype);
+  const rowBytes = columns * floatDTypeBytes(dtype);
   const decoded: number[][] = [];
   for await (const block of blocks) {
     checkOpen();

@@ -33,6 +33,7 @@ export interface Kernels {
   sweepGroup(): number;
   bandWidth(): number;
   bandLd(): number;
+  roundsOnce(e: number): number;
   ql(n: number, diagonal: number, below: number): number;
   qrAdd(packed: number, n: number, k: number, r: number, order: number, columns: number): void;
   bidiagonalize(
@@ -45,7 +46,7 @@ export interface Kernels {
     above: number,
     work: number,
   ): void;
-  bidiagonalQr(n: number, diagonal: number, above: number): number;
+  bidiagonalValues(n: number, diagonal: number, above: number, work: number): number;
   readonly __heap_base: WebAssembly.Global;
 }
 
@@ -64,10 +65,11 @@ const FUNCTIONS = [
   "sweepGroup",
   "bandWidth",
   "bandLd",
+  "roundsOnce",
   "ql",
   "qrAdd",
   "bidiagonalize",
-  "bidiagonalQr",
+  "bidiagonalValues",
 ] as const satisfies readonly (keyof Kernels)[];
 
 function areKernels(exports: object): exports is Kernels {

@@ -1,6 +1,6 @@
 // Where things lie in a worker's WebAssembly memory while it works on one matrix. Plain arithmetic, no memory touched.
 import { MatrixError } from "../../src/errors.ts";
-import { type MatrixDType, matrixDTypeBytes } from "../../src/tensor/dtype.ts";
+import { floatDTypeBytes, type MatrixDType } from "../../src/tensor/dtype.ts";
 import type { Kernels } from "./kernels.ts";
 
 /** Rows (tall) or columns (wide) that are packed and processed at once: part of the numerics. */
@@ -78,7 +78,7 @@ function place({ shape, dtype }: MatrixHeader, kernels: Kernels, whole: boolean)
   const depth = Math.min(DEPTH, m);
   const order = Math.ceil(n / kernels.bandWidth()) * kernels.bandWidth();
   const ld = order + 8; // no power of two, else all panels fall into the same cache sets
-  const blockBytes = matrixDTypeBytes(dtype) * n * (wide ? m : depth);
+  const blockBytes = floatDTypeBytes(dtype) * n * (wide ? m : depth);
   const bandDoubles = kernels.bandLd() * (order + 1);
   const workspaceDoubles = kernels.bandWorkspace(order);
 
@@ -88,13 +88,13 @@ function place({ shape, dtype }: MatrixHeader, kernels: Kernels, whole: boolean)
     end = at + bytes;
     return at;
   };
-  const raw = take(whole ? matrixDTypeBytes(dtype) * n * m : blockBytes);
+  const raw = take(whole ? floatDTypeBytes(dtype) * n * m : blockBytes);
   const packed = take(8 * 4 * Math.ceil(n / 4) * depth);
   const square = take(8 * ld * order);
   const band = take(8 * Math.max(bandDoubles + workspaceDoubles, order * (depth + 1)));
   const diagonal = take(8 * n);
   const beside = take(8 * n);
-  const vectors = take(8 * (3 * n + 1));
+  const vectors = take(8 * (5 * n + 1));
   return {
     n,
     m,

@@ -2,7 +2,7 @@
 import { Worker } from "node:worker_threads";
 import type { MatrixSource } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
-import { matrixDTypeBytes } from "../../src/tensor/dtype.ts";
+import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import {
   CLOSED_WORD,
   type Reply,
@@ -30,6 +30,7 @@ export class PoolWorker {
   #wake: () => void = () => {};
   #jobs = 0;
   #job: Job | null = null;
+  #closing = false;
   /** Why the thread is gone; null while it lives. */
   #death: Error | null = null;
 
@@ -41,7 +42,9 @@ export class PoolWorker {
     );
     this.#exited = new Promise((resolve) => {
       this.#worker.on("exit", (code) => {
-        this.#die(new Error(`A worker of the wasm backend stopped with code ${code}`));
+        this.#die(
+          new Error(`A worker of the wasm backend stopped before its matrix was done, with code ${code}`),
+        );
         resolve();
       });
     });
@@ -67,12 +70,13 @@ export class PoolWorker {
       return await Promise.race([values, this.#feed(matrix, number).then(() => values)]);
     } finally {
       this.#job = null;
-      this.#worker.unref();
+      if (!this.#closing) this.#worker.unref();
     }
   }
 
   /** Rejects the call in progress and ends the thread at its next look at the closed word. */
   async close(): Promise<void> {
+    this.#closing = true;
     this.#worker.ref();
     this.#job?.reject(new Error("The wasm backend was closed"));
     this.#job = null;
@@ -88,7 +92,7 @@ export class PoolWorker {
 
   /** Sends the rows of job `number`, for as long as that is the job at work. */
   async #feed({ shape, dtype, rows }: MatrixSource, number: number): Promise<void> {
-    const rowBytes = shape[1] * matrixDTypeBytes(dtype);
+    const rowBytes = shape[1] * floatDTypeBytes(dtype);
     for await (const block of rows) {
       if (block.length % rowBytes !== 0) {
         throw new RangeError(

@@ -2,7 +2,7 @@
 // of the eigenvalues of the float64 Gram matrix of the smaller side, or, where squaring has cost too much (guard.ts),
 // those of the triangular factor. Bytes are taken as they arrive.
 import { MatrixError } from "../../src/errors.ts";
-import { matrixDTypeBytes } from "../../src/tensor/dtype.ts";
+import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import { gramSuffices } from "./guard.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "./kernels.ts";
 import { DEPTH, type Layout, layOut, type MatrixHeader } from "./layout.ts";
@@ -138,7 +138,7 @@ export class Solver {
 
   /** Largest magnitude of `count` elements at `address`. */
   #maxAbs(work: Work, address: number, count: number): number {
-    const elementBytes = matrixDTypeBytes(work.header.dtype);
+    const elementBytes = floatDTypeBytes(work.header.dtype);
     let most = 0;
     for (let at = 0; at < count; at += CHECKED_ELEMENTS) {
       this.#checkInterrupted();
@@ -177,7 +177,7 @@ export class Solver {
   #foldRows(work: Work): void {
     this.#checkInterrupted();
     const { n, packed } = work.layout;
-    const rowBytes = n * matrixDTypeBytes(work.header.dtype);
+    const rowBytes = n * floatDTypeBytes(work.header.dtype);
     const block = Math.min(work.layout.blockBytes, work.arrived - work.folded);
     const k = block / rowBytes;
     const address = blockAt(work);
@@ -258,10 +258,10 @@ export class Solver {
         vectors,
       );
     }
-    if (kernels.bidiagonalQr(n, diagonal, beside) < 0) {
+    if (kernels.bidiagonalValues(n, diagonal, beside, vectors) < 0) {
       throw new Error(`The singular values of a bidiagonal matrix of order ${n} did not converge`);
     }
-    return descending(new Float64Array(this.#memory.buffer, diagonal, n), Math.abs, exponent ?? 0);
+    return descending(new Float64Array(this.#memory.buffer, diagonal, n), (value) => value, exponent ?? 0);
   }
 }
 
@@ -281,7 +281,7 @@ function blockAt({ layout, folded }: Work): number {
 }
 
 function sizeOf({ header }: Work): number {
-  return header.shape[0] * header.shape[1] * matrixDTypeBytes(header.dtype);
+  return header.shape[0] * header.shape[1] * floatDTypeBytes(header.dtype);
 }
 
 function wrongSize(work: Work, got: number): RangeError {

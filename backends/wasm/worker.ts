@@ -1,7 +1,7 @@
 // A worker thread of the wasm backend: one solver, one matrix at a time. Started by pool.ts.
 import { parentPort, workerData } from "node:worker_threads";
 import { MatrixError } from "../../src/errors.ts";
-import { KERNELS_BASE64 } from "./kernels.wasm.ts";
+import { compileKernels } from "./kernels-module.ts";
 import { CLOSED_WORD, type Reply, type Request, slotBytes } from "./protocol.ts";
 import { Solver } from "./solver.ts";
 
@@ -11,8 +11,7 @@ const staging: SharedArrayBuffer = workerData;
 const control = new Int32Array(staging, 0, 1);
 const reply = (message: Reply) => port.postMessage(message);
 
-const kernels = new WebAssembly.Module(Buffer.from(KERNELS_BASE64, "base64"));
-const solver = new Solver(kernels, () => Atomics.load(control, CLOSED_WORD) === 1);
+const solver = new Solver(compileKernels().module, () => Atomics.load(control, CLOSED_WORD) === 1);
 
 /** The matrix at work; null between matrices and after one has failed, when its remaining bytes are dropped. */
 let job: number | null = null;
@@ -40,6 +39,11 @@ function finish(): void {
   job = null;
 }
 
+/** Ends this thread alone, not the process. Closing the port would do but for Deno, whose port has no close(). */
+function stopThread(): void {
+  process.exit(0);
+}
+
 function handle(request: Request): void {
   switch (request.kind) {
     case "begin":
@@ -54,7 +58,7 @@ function handle(request: Request): void {
       attempt(finish);
       return;
     case "stop":
-      port?.close();
+      stopThread();
       return;
     default:
       request satisfies never;

@@ -63,6 +63,17 @@ export function testBackend(entry: BackendEntry): void {
       expect(backend.concurrency).toBeGreaterThanOrEqual(1);
     });
 
+    it("opens as fast, and says truthfully whether that is still exact", async () => {
+      const own = await entry.open({ precision: "fast", threads: 1 });
+      const values = await singularValues(
+        own,
+        sourceOf(matrixOfSpectrum([20, 9], [9, 8, 7, 6, 5, 4, 3, 2, 1], 9), "F64"),
+      );
+      if (own.precision === "exact") expectExact(values, [9, 8, 7, 6, 5, 4, 3, 2, 1]);
+      else expect(own.version).not.toBe(backend.version);
+      await own.close();
+    });
+
     describe("accuracy", () => {
       for (const { shape, dtype, seed, values } of fixture.lapack) {
         it(`is within 1e-13 sigma_1^2 of LAPACK for ${shape.join("x")} of ${dtype}`, async () => {
@@ -136,6 +147,19 @@ export function testBackend(entry: BackendEntry): void {
         const elements = new Float64Array(67 * 35);
         elements.fill(1, 35 * 33, 35 * 34);
         expectExact(await computeMatrix({ shape, elements }), [Math.sqrt(35), ...Array<number>(34).fill(0)]);
+      });
+
+      it("handles equal rows, equal columns and all elements equal", async () => {
+        const ones = new Float64Array(24 * 30).fill(1);
+        expectExact(await computeMatrix({ shape: [24, 30], elements: ones }), [
+          Math.sqrt(720),
+          ...Array<number>(23).fill(0),
+        ]);
+        const stripes = Float64Array.from({ length: 40 * 21 }, (_, at) => (at % 21) % 3); // columns 0, 1, 2, 0, 1, 2, ..
+        expectExact(await computeMatrix({ shape: [40, 21], elements: stripes }), [
+          Math.sqrt(40 * 7 * 5),
+          ...Array<number>(20).fill(0),
+        ]);
       });
 
       it("handles values graded over 12 decades", async () => {

@@ -1,7 +1,7 @@
 // Matrices for the tests of backends: drawn from a seed, or with known singular values; and their bytes.
 import { readFileSync } from "node:fs";
 import type { MatrixSource } from "../../src/backend.ts";
-import { type MatrixDType, matrixDTypeBytes } from "../../src/tensor/dtype.ts";
+import { floatDTypeBytes, type MatrixDType } from "../../src/tensor/dtype.ts";
 
 export type Shape = readonly [rows: number, columns: number];
 
@@ -70,7 +70,7 @@ export function transpose({ shape, elements }: Matrix): Matrix {
 
 /** Little-endian bytes of a matrix whose elements are exact in `dtype` (or, for F64, any). */
 export function encode(matrix: Matrix, dtype: MatrixDType): Uint8Array {
-  const step = matrixDTypeBytes(dtype);
+  const step = floatDTypeBytes(dtype);
   const bytes = new Uint8Array(matrix.elements.length * step);
   const view = new DataView(bytes.buffer);
   for (const [i, x] of matrix.elements.entries()) {
@@ -107,7 +107,7 @@ export function sourceOf(matrix: Matrix, dtype: MatrixDType, rowsPerBlock = matr
 /** The blocks share one buffer, as the contract allows: each is valid until the next is asked for. */
 function* cutRows(matrix: Matrix, dtype: MatrixDType, rowsPerBlock: number): Generator<Uint8Array> {
   const bytes = encode(matrix, dtype);
-  const blockBytes = rowsPerBlock * matrix.shape[1] * matrixDTypeBytes(dtype);
+  const blockBytes = rowsPerBlock * matrix.shape[1] * floatDTypeBytes(dtype);
   const buffer = new Uint8Array(blockBytes);
   for (let at = 0; at < bytes.length; at += blockBytes) {
     const block = bytes.subarray(at, at + blockBytes);

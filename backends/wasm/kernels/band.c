@@ -130,8 +130,8 @@ static NOINLINE void tile_vty(const double *v, const double *y, int panels, doub
       { pair x = SPLAT(s + 4);  c01 = FMA(a0, x, c01); c11 = FMA(a1, x, c11); }
       { pair x = SPLAT(s + 8);  c02 = FMA(a0, x, c02); c12 = FMA(a1, x, c12); }
       { pair x = SPLAT(s + 12); c03 = FMA(a0, x, c03); c13 = FMA(a1, x, c13); }
-      v += 4;
       KEEP_POINTERS(v, s);
+      v += 4;
     }
   STORE(out, c00);
   STORE(out + 2, c10);

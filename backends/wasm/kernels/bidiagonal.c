@@ -1,9 +1,8 @@
 // The singular values of a square matrix without squaring it: Householder bidiagonalisation (Golub and Kahan, 1965),
-// 8/3 n^3 flops, bound by memory; then implicit QR (Demmel and Kahan, Accurate singular values of bidiagonal matrices,
-// 1990). For the rare matrix whose Gram matrix is too coarse. Absolute error: a small multiple of 2^-53 sigma_1.
+// 8/3 n^3 flops, bound by memory; then differential qd with shifts (Fernando and Parlett, Accurate singular values and
+// differential qd algorithms, 1994), which unlike implicit QR does not drift upwards. For the rare matrix whose Gram
+// matrix is too coarse. Absolute error: a small multiple of 2^-53 sigma_1.
 #include "kernels.h"
-
-static inline double absolute(double x) { return x < 0 ? -x : x; }
 
 // Steps i0 .. i1 - 1 of a's reduction to upper bidiagonal form, d on the diagonal and e above it. a: n x n,
 // column-major. work: 3n + 1 doubles that carry the last step's right reflector, A -= tau y u^T, which is applied while
@@ -33,126 +32,114 @@ EXPORT(bidiagonalize) void bidiagonalize(double *a, int ld, int n, int i0, int i
   }
 }
 
+// A block q[lo .. hi], e[lo .. hi - 1] whose eigenvalues are those of the whole matrix less shift + rest: a sum of many
+// small numbers, kept with its rounding error.
 typedef struct {
-  double c, s, r;
-} Rotation;
+  int lo, hi;
+  double shift, rest;
+} Block;
 
-// c f + s g = r, c g - s f = 0
-static Rotation rotate(double f, double g) {
-  double most = absolute(f) > absolute(g) ? absolute(f) : absolute(g);
-  if (most == 0) return (Rotation){1, 0, 0};
-  f /= most;
-  g /= most;
-  double r = __builtin_sqrt(f * f + g * g);
-  return (Rotation){f / r, g / r, r * most};
-}
-
-// Smaller singular value of [f g; 0 h], as LAPACK's dlas2.
-static double smaller_of_two(double f, double g, double h) {
-  f = absolute(f);
-  g = absolute(g);
-  h = absolute(h);
-  double low = f < h ? f : h, high = f < h ? h : f;
-  if (low == 0) return 0;
-  double as = 1 + low / high, at = (high - low) / high;
-  if (g < high) {
-    double au = (g / high) * (g / high);
-    return low * 2 / (__builtin_sqrt(as * as + au) + __builtin_sqrt(at * at + au));
-  }
-  double au = high / g;
-  double c = 1 / (__builtin_sqrt(1 + as * au * as * au) + __builtin_sqrt(1 + at * au * at * au));
-  return 2 * (low * c) * au;
-}
-
-// One QR sweep over d[lo .. hi], e[lo .. hi - 1], without a shift: exact zeros on the diagonal deflate in one.
-static void sweep_unshifted(int lo, int hi, double *d, double *e) {
-  Rotation right = {1, 0, 0}, left = {1, 0, 0};
+// One qd step with shift tau from (q, e) to (p, f). Returns the smallest d; below 0, tau was above the smallest
+// eigenvalue and the step is void. last receives the final d, 0 when the step did not get that far.
+static NOINLINE double qd_step(int lo, int hi, double tau, const double *q, const double *e, double *p, double *f,
+                               double *last) {
+  double d = q[lo] - tau, least = d;
   for (int i = lo; i < hi; i++) {
-    right = rotate(d[i] * right.c, e[i]);
-    if (i > lo) e[i - 1] = left.s * right.r;
-    left = rotate(left.c * right.r, d[i + 1] * right.s);
-    d[i] = left.r;
-  }
-  double last = d[hi] * right.c;
-  d[hi] = last * left.c;
-  e[hi - 1] = last * left.s;
-}
-
-static void sweep_shifted(int lo, int hi, double shift, double *d, double *e) {
-  double f = (absolute(d[lo]) - shift) * ((d[lo] < 0 ? -1 : 1) + shift / d[lo]), g = e[lo];
-  for (int i = lo; i < hi; i++) {
-    Rotation right = rotate(f, g);
-    if (i > lo) e[i - 1] = right.r;
-    f = right.c * d[i] + right.s * e[i];
-    e[i] = right.c * e[i] - right.s * d[i];
-    g = right.s * d[i + 1];
-    d[i + 1] = right.c * d[i + 1];
-    Rotation left = rotate(f, g);
-    d[i] = left.r;
-    f = left.c * e[i] + left.s * d[i + 1];
-    d[i + 1] = left.c * d[i + 1] - left.s * e[i];
-    if (i < hi - 1) {
-      g = left.s * e[i + 1];
-      e[i + 1] = left.c * e[i + 1];
+    p[i] = d + e[i];
+    double t = q[i + 1] / p[i];
+    f[i] = e[i] * t;
+    d = d * t - tau;
+    if (d < least) least = d;
+    if (d < 0 && i < hi - 1) {  // p must stay positive
+      *last = 0;
+      return d;
     }
   }
-  e[hi - 1] = f;
+  p[hi] = *last = d;
+  return least;
 }
 
-// The same singular values with the order turned round: QR converges fast when the small elements are at the end.
-static void reverse(int lo, int hi, double *d, double *e) {
-  for (int i = lo, j = hi; i < j; i++, j--) {
-    double x = d[i];
-    d[i] = d[j];
-    d[j] = x;
+// Smaller eigenvalue of the last two rows, an upper bound of the block's smallest.
+static double trial_shift(const Block *block, const double *q, const double *e) {
+  double a = q[block->hi - 1] + e[block->hi - 1], c = q[block->hi], b2 = e[block->hi - 1] * c;
+  double half = (a - c) * 0.5, root = __builtin_sqrt(half * half + b2);
+  double larger = (a + c) * 0.5 + root;
+  return larger > 0 ? q[block->hi - 1] / larger * c : 0;  // determinant over the larger
+}
+
+// A qd step with the largest shift that works of the trial one, what its failure suggests, and none.
+static void reduce(Block *block, double *q, double *e, double *p, double *f) {
+  const int lo = block->lo, hi = block->hi;
+  double tau = trial_shift(block, q, e) * (1 - 0x1p-50), last;
+  for (int attempt = 0; tau > 0; attempt++) {
+    double least = qd_step(lo, hi, tau, q, e, p, f, &last);
+    if (least >= 0) break;
+    // Negative in the last place alone: the shift was too large by about that much.
+    tau = attempt > 2 ? 0 : least == last && tau + last > 0 ? (tau + last) * (1 - 0x1p-50) : tau * 0.25;
   }
-  for (int i = lo, j = hi - 1; i < j; i++, j--) {
+  if (tau <= 0) {
+    tau = 0;
+    qd_step(lo, hi, 0, q, e, p, f, &last);
+  }
+  __builtin_memcpy(q + lo, p + lo, (hi - lo + 1) * 8);
+  __builtin_memcpy(e + lo, f + lo, (hi - lo) * 8);
+  double add = tau + block->rest, sum = block->shift + add;
+  block->rest = add - (sum - block->shift);
+  block->shift = sum;
+}
+
+// The same singular values with the order turned round: small ones converge fast at the end.
+static void reverse(const Block *block, double *q, double *e) {
+  for (int i = block->lo, j = block->hi; i < j; i++, j--) {
+    double x = q[i];
+    q[i] = q[j];
+    q[j] = x;
+  }
+  for (int i = block->lo, j = block->hi - 1; i < j; i++, j--) {
     double x = e[i];
     e[i] = e[j];
     e[j] = x;
   }
 }
 
-static double choose_shift(int lo, int hi, const double *d, const double *e, double norm) {
-  double mu = absolute(d[lo]), least = mu;  // a lower bound of the block's singular values
-  for (int i = lo; i < hi && mu > 0; i++) {
-    mu = absolute(d[i + 1]) * (mu / (mu + absolute(e[i])));
-    if (mu < least) least = mu;
-  }
-  if (least <= 0x1p-60 * norm) return 0;
-  double shift = smaller_of_two(d[hi - 1], e[hi - 1], d[hi]), ratio = shift / d[lo];
-  return ratio * ratio < 0x1p-52 ? 0 : shift;
+// Cuts the block behind its last negligible e; the part before goes on the stack. Returns the new depth.
+static int split(Block *block, const double *e, double least, Block *stack, int depth) {
+  int lo = block->hi;
+  while (lo > block->lo && e[lo - 1] > least) lo--;
+  if (lo == block->lo) return depth;
+  stack[depth] = *block;
+  stack[depth].hi = lo - 1;
+  block->lo = lo;
+  return depth + 1;
 }
 
-// d[n], e[n - 1]: an upper bidiagonal matrix; on return d has the singular values, unsorted, of either sign. Returns
-// the sweeps taken, or -1 when they do not converge.
-EXPORT(bidiagonalQr) int bidiagonal_qr(int n, double *d, double *e) {
-  double norm = 0;
+// d[n], e[n]: an upper bidiagonal matrix, e[n - 1] unused; on return d has its singular values, unsorted. work: 5n
+// doubles. Returns the steps taken, or -1 when they do not converge.
+EXPORT(bidiagonalValues) int bidiagonal_values(int n, double *d, double *e, double *work) {
+  double *p = work, *f = p + n;
+  Block *stack = (Block *)(f + n);  // n blocks at most
+  double largest = 0;
   for (int i = 0; i < n; i++) {
-    if (absolute(d[i]) > norm) norm = absolute(d[i]);
-    if (i < n - 1 && absolute(e[i]) > norm) norm = absolute(e[i]);
+    d[i] *= d[i];
+    e[i] = i < n - 1 ? e[i] * e[i] : 0;
+    if (d[i] + e[i] > largest) largest = d[i] + e[i];
   }
-  int sweeps = 0, old_lo = n, old_hi = -1;
-  for (int hi = n - 1; hi > 0;) {
-    int lo = hi;
-    for (; lo > 0; lo--)
-      if (absolute(e[lo - 1]) <= 0x1p-54 * (absolute(d[lo - 1]) + absolute(d[lo])) + 0x1p-60 * norm) {
-        e[lo - 1] = 0;
-        break;
-      }
-    if (lo == hi) {
-      hi--;
-      continue;
+  const double least = 0x1p-116 * largest;  // an e dropped moves a singular value by 2^-58 sigma_1 at most
+  int steps = 0, depth = 1;
+  stack[0] = (Block){0, n - 1, 0, 0};
+  while (depth > 0) {
+    Block block = stack[--depth];
+    int fresh = 1;
+    for (;;) {
+      int before = depth;
+      depth = split(&block, e, least, stack, depth);
+      if (block.lo == block.hi) break;
+      if ((fresh || depth > before) && d[block.lo] < d[block.hi]) reverse(&block, d, e);
+      fresh = 0;
+      if (++steps > 60 * n) return -1;
+      reduce(&block, d, e, p, f);
     }
-    if (++sweeps > 60 * n) return -1;
-    if (lo > old_hi || hi < old_lo) {  // a new block
-      if (absolute(d[lo]) < absolute(d[hi])) reverse(lo, hi, d, e);
-      old_lo = lo;
-      old_hi = hi;
-    }
-    double shift = choose_shift(lo, hi, d, e, norm);
-    if (shift == 0) sweep_unshifted(lo, hi, d, e);
-    else sweep_shifted(lo, hi, shift, d, e);
+    d[block.lo] = __builtin_sqrt(d[block.lo] + block.shift);
   }
-  return sweeps;
+  return steps;
 }
