@@ -1,6 +1,7 @@
 // The tiny models of test/fixtures/gradients, with what torch and transformers computed (scripts/fixtures/gradients.py).
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { afterAll } from "vitest";
 import { decoderConfig } from "../../src/architectures/architectures.ts";
 import type { Model } from "../../src/hub/model.ts";
 import { openModel } from "../../src/hub/open-model.ts";
@@ -30,8 +31,13 @@ export interface Fixture {
   readonly gradients: ReadonlyMap<string, Float32Array>;
 }
 
+const opened: Model[] = [];
+afterAll(() => Promise.all(opened.map((model) => model.close())));
+
+/** Opens a fixture; its model is closed after the test file. */
 export async function openFixture(name: string): Promise<Fixture> {
   const model = await openModel(FIXTURES + name);
+  opened.push(model);
   const { tensors, bytesOf } = readSafetensors(`${FIXTURES}${name}/expected.safetensors`);
   const floats = (key: string) => new Float32Array(bytesOf(key));
   const integers = (key: string) => new Int32Array(bytesOf(key));
