@@ -103,9 +103,10 @@ async function largestDifference(model: string): Promise<number> {
   return largest;
 }
 
+/** Runs the commands in turn, round after round, so that a change in the machine's speed meets them all. */
 async function measure(commands: ReadonlyMap<string, Command>): Promise<Map<string, CommandCost[]>> {
   const costs = new Map<string, CommandCost[]>();
-  const bench = new Bench({ iterations: ROUNDS, time: 0, warmup: false, throws: true });
+  const bench = new Bench({ iterations: 1, time: 0, warmup: false, throws: true });
   for (const [name, command] of commands) {
     const runs: CommandCost[] = [];
     costs.set(name, runs);
@@ -113,7 +114,10 @@ async function measure(commands: ReadonlyMap<string, Command>): Promise<Map<stri
       runs.push(await runCommand(command));
     });
   }
-  await bench.run();
+  for (let round = 0; round < ROUNDS; round++) {
+    bench.reset();
+    await bench.run();
+  }
   return costs;
 }
 

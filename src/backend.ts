@@ -23,6 +23,11 @@ export interface MatrixSource {
    * A block is valid until the next one is asked for.
    */
   readonly rows: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /**
+   * True when iterating `rows` again starts over and gives the same bytes. A backend does so for the rare matrix that
+   * needs a second look; of a matrix that can be read only once it has to hold the bytes for that case.
+   */
+  readonly rereadable?: boolean;
 }
 
 /** What a backend may be able to do: the optional methods of {@link Backend}. */
@@ -95,8 +100,8 @@ export interface Backend extends AsyncDisposable {
    * All singular values of one matrix.
    *
    * @returns min(rows, columns) values, descending, none negative.
-   * @throws RangeError when the matrix holds NaN or Infinity, or its rows do not add up to its shape;
-   * Error when an iteration does not converge.
+   * @throws MatrixError when the matrix holds NaN or Infinity, or is larger than the backend can take; RangeError when
+   * its rows do not add up to its shape; Error when an iteration does not converge.
    */
   singularValues?(matrix: MatrixSource): Promise<Float64Array>;
   /**

@@ -10,6 +10,14 @@ export class BackendUnavailableError extends Error {
   override readonly name = "BackendUnavailableError";
 }
 
+/**
+ * A matrix that has no singular values here, through no fault of anyone who read it: it holds NaN or Infinity, or a
+ * backend cannot hold it. The scan lists the module as skipped and scores the others.
+ */
+export class MatrixError extends RangeError {
+  override readonly name = "MatrixError";
+}
+
 /** The Hub, or a mirror of it, refused or failed for good, retries included. */
 export class HubError extends Error {
   override readonly name = "HubError";

@@ -15,21 +15,22 @@ export type {
   MatrixSource,
   Precision,
 } from "./backend.ts";
-export { BackendUnavailableError, HubError, UsageError } from "./errors.ts";
+export { BackendUnavailableError, HubError, MatrixError, UsageError } from "./errors.ts";
 export type { ByteRange, Model, ModelFile, ModelTensor } from "./hub/model.ts";
-export { openModel } from "./hub/open-model.ts";
+export { type OpenModelOptions, openModel } from "./hub/open-model.ts";
+export { type HubSettings, type HubSettingsOptions, hubSettings } from "./hub/settings.ts";
+export type { DownloadProgress } from "./hub/snapshot.ts";
 export { findModules } from "./modules/find-modules.ts";
 export type { ModelModule, ModuleKind } from "./modules/module.ts";
 export { type HeatMapOptions, renderHeatMap } from "./report/heat-map.ts";
 export type { ColorDepth, ReportStyle } from "./report/paint.ts";
-export { renderProgress } from "./report/progress.ts";
+export { type DownloadState, renderDownload, renderProgress } from "./report/progress.ts";
 export { renderSelection } from "./report/selection.ts";
 export { renderSummary } from "./report/summary.ts";
 export { renderTable, type TableOptions } from "./report/table.ts";
 export type { Dialect, DialectFile, DialectOutput } from "./select/dialects/dialect.ts";
 export { DIALECTS, dialectNamed } from "./select/dialects/index.ts";
 export { checkNames, type KnownNames } from "./select/names.ts";
-export { tensorNames } from "./select/parameter-names.ts";
 export {
   type EmbeddingPolicy,
   type SelectOptions,

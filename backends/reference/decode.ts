@@ -1,10 +1,10 @@
 // Bytes of a checkpoint to numbers, one element at a time: an oracle shares no code with what it judges.
-import { type MatrixDType, matrixDTypeBytes } from "../../src/tensor/dtype.ts";
+import { floatDTypeBytes, type MatrixDType } from "../../src/tensor/dtype.ts";
 
 /** Decodes little-endian elements; the length of `bytes` is a multiple of the element's. */
 export function decodeElements(bytes: Uint8Array, dtype: MatrixDType): number[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const step = matrixDTypeBytes(dtype);
+  const step = floatDTypeBytes(dtype);
   return Array.from({ length: bytes.length / step }, (_, i) => decodeElement(view, i * step, dtype));
 }
 

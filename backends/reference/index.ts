@@ -1,7 +1,8 @@
 // The `reference` backend: obvious and slow, in plain float64 on the calling thread. The oracle for the other backends,
 // and what is left where nothing else runs.
 import type { Availability, Backend, BackendOptions, MatrixSource } from "../../src/backend.ts";
-import { matrixDTypeBytes } from "../../src/tensor/dtype.ts";
+import { MatrixError } from "../../src/errors.ts";
+import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import { decodeElements } from "./decode.ts";
 
 export const name = "reference";
@@ -60,7 +61,10 @@ async function readRows(
 ): Promise<number[][]> {
   const [rows, columns] = shape;
   const matrix = `a ${rows} x ${columns} matrix of ${dtype}`;
-  const rowBytes = columns * matrixDTypeBytes(dtype);
+  if (!shape.every((side) => Number.isSafeInteger(side) && side >= 1)) {
+    throw new RangeError(`Cannot compute the singular values of ${matrix}: it has no elements`);
+  }
+  const rowBytes = columns * floatDTypeBytes(dtype);
   const decoded: number[][] = [];
   for await (const block of blocks) {
     checkOpen();
@@ -72,7 +76,7 @@ async function readRows(
     for (let at = 0; at < block.length && decoded.length <= rows; at += rowBytes) {
       const row = decodeElements(block.subarray(at, at + rowBytes), dtype);
       if (!row.every(Number.isFinite)) {
-        throw new RangeError(
+        throw new MatrixError(
           `Cannot compute the singular values of ${matrix}: row ${decoded.length} holds NaN or Infinity`,
         );
       }

@@ -6,6 +6,9 @@ import { dot } from "mathjs";
 
 const MAX_SWEEPS = 60;
 const YIELD_MS = 20;
+// Square of a column's length that counts as zero beside the largest element, which is near 1. Columns that depend on
+// others shrink by 2^-52 a sweep, and would end among the subnormal numbers, where no angle can be measured.
+const NEGLIGIBLE_SQUARE = 2 ** -400;
 
 /** A column and the square of its length. */
 interface Column {
@@ -15,7 +18,7 @@ interface Column {
 
 /**
  * All singular values of the matrix with these columns, descending: one per column, so give it the shorter side.
- * The columns are overwritten. Squares of their elements must neither overflow nor vanish.
+ * The columns are overwritten. Their largest element must be near 1.
  *
  * @param checkOpen - called now and then; what it throws ends the work.
  * @throws Error when 60 sweeps do not make the columns orthogonal.
@@ -47,9 +50,9 @@ export async function jacobiSingularValues(
 
 /** Rotates p and q until p . q = 0; false when the cosine of their angle was within the tolerance already. */
 function orthogonalize(p: Column, q: Column, tolerance: number): boolean {
+  if (Math.min(p.square, q.square) < NEGLIGIBLE_SQUARE) return false;
   const product = dot(p.elements, q.elements);
-  if (Math.abs(product) <= tolerance * Math.sqrt(Math.max(p.square, 0)) * Math.sqrt(Math.max(q.square, 0)))
-    return false;
+  if (Math.abs(product) <= tolerance * Math.sqrt(p.square) * Math.sqrt(q.square)) return false;
   const zeta = (q.square - p.square) / (2 * product);
   const t = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.hypot(1, zeta));
   const c = 1 / Math.hypot(1, t);

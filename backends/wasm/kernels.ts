@@ -33,7 +33,20 @@ export interface Kernels {
   sweepGroup(): number;
   bandWidth(): number;
   bandLd(): number;
+  roundsOnce(e: number): number;
   ql(n: number, diagonal: number, below: number): number;
+  qrAdd(packed: number, n: number, k: number, r: number, order: number, columns: number): void;
+  bidiagonalize(
+    a: number,
+    ld: number,
+    n: number,
+    i0: number,
+    i1: number,
+    diagonal: number,
+    above: number,
+    work: number,
+  ): void;
+  bidiagonalValues(n: number, diagonal: number, above: number, work: number): number;
   readonly __heap_base: WebAssembly.Global;
 }
 
@@ -52,7 +65,11 @@ const FUNCTIONS = [
   "sweepGroup",
   "bandWidth",
   "bandLd",
+  "roundsOnce",
   "ql",
+  "qrAdd",
+  "bidiagonalize",
+  "bidiagonalValues",
 ] as const satisfies readonly (keyof Kernels)[];
 
 function areKernels(exports: object): exports is Kernels {

@@ -1,8 +1,9 @@
 // Where things lie in a worker's WebAssembly memory while it works on one matrix. Plain arithmetic, no memory touched.
-import { type MatrixDType, matrixDTypeBytes } from "../../src/tensor/dtype.ts";
+import { MatrixError } from "../../src/errors.ts";
+import { floatDTypeBytes, type MatrixDType } from "../../src/tensor/dtype.ts";
 import type { Kernels } from "./kernels.ts";
 
-/** Rows (tall) or columns (wide) that are packed and added to the Gram matrix at once: part of the numerics. */
+/** Rows (tall) or columns (wide) that are packed and processed at once: part of the numerics. */
 export const DEPTH = 256;
 
 const WASM_BYTES = 2 ** 32;
@@ -11,6 +12,8 @@ const WASM_BYTES = 2 ** 32;
 export interface MatrixHeader {
   readonly shape: readonly [rows: number, columns: number];
   readonly dtype: MatrixDType;
+  /** Whether its rows can be asked for a second time; when not, they are held as long as they may be needed. */
+  readonly rereadable: boolean;
 }
 
 /** Sizes of one matrix and the byte addresses of its parts. */
@@ -24,17 +27,25 @@ export interface Layout {
   readonly order: number;
   /** Leading dimension of the Gram matrix's panels. */
   readonly ld: number;
-  /** Undecoded bytes: the whole matrix when wide, {@link DEPTH} rows when tall. */
+  /** Bytes of {@link DEPTH} rows of a tall matrix; of all of a wide one. */
+  readonly blockBytes: number;
+  /** Whether the area of undecoded bytes holds the whole matrix, or one block. */
+  readonly whole: boolean;
   readonly raw: number;
-  readonly rawBytes: number;
   readonly packed: number;
-  readonly gram: number;
+  /** The Gram matrix, or the triangular factor. */
+  readonly square: number;
+  /** Stage one and two: the band, then the workspace of stage one. */
   readonly band: number;
   readonly bandDoubles: number;
   readonly workspace: number;
-  /** The diagonal of the tridiagonal matrix and the elements below it, `n` doubles each. */
+  /** A block of rows unpacked, in the place of `band` and `workspace`. */
+  readonly columns: number;
+  /** The diagonal of the condensed matrix and the elements beside it, `n` doubles each. */
   readonly diagonal: number;
-  readonly below: number;
+  readonly beside: number;
+  /** Vectors of the bidiagonalisation. */
+  readonly vectors: number;
   /** End of the last part. */
   readonly sizeBytes: number;
 }
@@ -42,17 +53,34 @@ export interface Layout {
 /**
  * Lays one matrix out.
  *
- * @throws RangeError when it needs more than the 4 GiB that WebAssembly addresses.
+ * @throws MatrixError when it needs more than the 4 GiB that WebAssembly addresses.
  */
-export function layOut({ shape, dtype }: MatrixHeader, kernels: Kernels): Layout {
-  const [rows, columns] = shape;
-  const n = Math.min(rows, columns);
-  const m = Math.max(rows, columns);
+export function layOut(header: MatrixHeader, kernels: Kernels): Layout {
+  const [rows, columns] = header.shape;
   const wide = rows < columns;
+  if (!wide && !header.rereadable) {
+    const layout = place(header, kernels, true);
+    if (layout.sizeBytes <= WASM_BYTES) return layout;
+  }
+  const layout = place(header, kernels, wide);
+  if (layout.sizeBytes <= WASM_BYTES) return layout;
+  const gib = (layout.sizeBytes / 2 ** 30).toFixed(1);
+  throw new MatrixError(
+    `Cannot compute the singular values of a ${rows} x ${columns} matrix of ${header.dtype}: the wasm backend would ` +
+      `need ${gib} GiB, and WebAssembly addresses 4 GiB; exclude this module or choose another backend`,
+  );
+}
+
+function place({ shape, dtype }: MatrixHeader, kernels: Kernels, whole: boolean): Layout {
+  const n = Math.min(...shape);
+  const m = Math.max(...shape);
+  const wide = shape[0] < shape[1];
+  const depth = Math.min(DEPTH, m);
   const order = Math.ceil(n / kernels.bandWidth()) * kernels.bandWidth();
   const ld = order + 8; // no power of two, else all panels fall into the same cache sets
-  const rawBytes = matrixDTypeBytes(dtype) * n * (wide ? m : Math.min(DEPTH, m));
+  const blockBytes = floatDTypeBytes(dtype) * n * (wide ? m : depth);
   const bandDoubles = kernels.bandLd() * (order + 1);
+  const workspaceDoubles = kernels.bandWorkspace(order);
 
   let end = Number(kernels.__heap_base.value);
   const take = (bytes: number): number => {
@@ -60,29 +88,31 @@ export function layOut({ shape, dtype }: MatrixHeader, kernels: Kernels): Layout
     end = at + bytes;
     return at;
   };
-  const layout = {
+  const raw = take(whole ? floatDTypeBytes(dtype) * n * m : blockBytes);
+  const packed = take(8 * 4 * Math.ceil(n / 4) * depth);
+  const square = take(8 * ld * order);
+  const band = take(8 * Math.max(bandDoubles + workspaceDoubles, order * (depth + 1)));
+  const diagonal = take(8 * n);
+  const beside = take(8 * n);
+  const vectors = take(8 * (5 * n + 1));
+  return {
     n,
     m,
     wide,
     order,
     ld,
-    raw: take(rawBytes),
-    rawBytes,
-    packed: take(8 * 4 * Math.ceil(n / 4) * Math.min(DEPTH, m)),
-    gram: take(8 * ld * order),
-    band: take(8 * bandDoubles),
+    blockBytes,
+    whole,
+    raw,
+    packed,
+    square,
+    band,
     bandDoubles,
-    workspace: take(8 * kernels.bandWorkspace(order)),
-    diagonal: take(8 * n),
-    below: take(8 * n),
+    workspace: band + 8 * bandDoubles,
+    columns: band,
+    diagonal,
+    beside,
+    vectors,
     sizeBytes: take(64),
   };
-  if (layout.sizeBytes > WASM_BYTES) {
-    const gib = (layout.sizeBytes / 2 ** 30).toFixed(1);
-    throw new RangeError(
-      `Cannot compute the singular values of a ${rows} x ${columns} matrix of ${dtype}: the wasm backend would ` +
-        `need ${gib} GiB, and WebAssembly addresses 4 GiB; exclude this module or choose another backend`,
-    );
-  }
-  return layout;
 }

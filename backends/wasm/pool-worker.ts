@@ -1,7 +1,8 @@
 // One worker thread as the pool sees it: it feeds a matrix through the staging area and waits for the values.
 import { Worker } from "node:worker_threads";
 import type { MatrixSource } from "../../src/backend.ts";
-import { matrixDTypeBytes } from "../../src/tensor/dtype.ts";
+import { MatrixError } from "../../src/errors.ts";
+import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import {
   CLOSED_WORD,
   type Reply,
@@ -16,6 +17,8 @@ interface Job {
   readonly number: number;
   readonly resolve: (values: Float64Array) => void;
   readonly reject: (error: unknown) => void;
+  /** Feeds the rows a second time. */
+  readonly again: () => Promise<void>;
 }
 
 /** Owns one thread and its staging area. One `singularValues` at a time. */
@@ -27,6 +30,7 @@ export class PoolWorker {
   #wake: () => void = () => {};
   #jobs = 0;
   #job: Job | null = null;
+  #closing = false;
   /** Why the thread is gone; null while it lives. */
   #death: Error | null = null;
 
@@ -38,7 +42,9 @@ export class PoolWorker {
     );
     this.#exited = new Promise((resolve) => {
       this.#worker.on("exit", (code) => {
-        this.#die(new Error(`A worker of the wasm backend stopped with code ${code}`));
+        this.#die(
+          new Error(`A worker of the wasm backend stopped before its matrix was done, with code ${code}`),
+        );
         resolve();
       });
     });
@@ -56,17 +62,21 @@ export class PoolWorker {
     try {
       const number = ++this.#jobs;
       const values = new Promise<Float64Array>((resolve, reject) => {
-        this.#job = { number, resolve, reject };
+        const again = () => this.#feed(matrix, number).catch(reject);
+        this.#job = { number, resolve, reject, again };
       });
+      const { shape, dtype, rereadable = false } = matrix;
+      this.#post({ kind: "begin", job: number, header: { shape, dtype, rereadable } });
       return await Promise.race([values, this.#feed(matrix, number).then(() => values)]);
     } finally {
       this.#job = null;
-      this.#worker.unref();
+      if (!this.#closing) this.#worker.unref();
     }
   }
 
   /** Rejects the call in progress and ends the thread at its next look at the closed word. */
   async close(): Promise<void> {
+    this.#closing = true;
     this.#worker.ref();
     this.#job?.reject(new Error("The wasm backend was closed"));
     this.#job = null;
@@ -80,10 +90,9 @@ export class PoolWorker {
     this.#worker.postMessage(request);
   }
 
-  /** Sends the rows of job `number` for as long as that is the job at work. */
+  /** Sends the rows of job `number`, for as long as that is the job at work. */
   async #feed({ shape, dtype, rows }: MatrixSource, number: number): Promise<void> {
-    const rowBytes = shape[1] * matrixDTypeBytes(dtype);
-    this.#post({ kind: "begin", job: number, header: { shape, dtype } });
+    const rowBytes = shape[1] * floatDTypeBytes(dtype);
     for await (const block of rows) {
       if (block.length % rowBytes !== 0) {
         throw new RangeError(
@@ -121,8 +130,15 @@ export class PoolWorker {
         this.#freeSlots.push(reply.slot);
         this.#wake();
         return;
+      case "again":
+        if (this.#job?.number === reply.job) void this.#job.again();
+        return;
       case "done":
         if (this.#job?.number === reply.job) this.#job.resolve(reply.values);
+        return;
+      case "refused":
+        if (this.#job?.number === reply.job) this.#job.reject(new MatrixError(reply.message));
+        this.#wake();
         return;
       case "failed":
         if (this.#job?.number === reply.job) this.#job.reject(reply.error);

@@ -2,6 +2,7 @@
 // calls wait in line, their rows untouched.
 import type { Backend, MatrixSource } from "../../src/backend.ts";
 import { KERNELS_SOURCE_SHA256 } from "./kernels.wasm.ts";
+import { compileKernels } from "./kernels-module.ts";
 import { PoolWorker } from "./pool-worker.ts";
 
 interface Waiting {
@@ -12,7 +13,7 @@ interface Waiting {
 /** The `wasm` backend, open. `fast` has no kernels of its own yet: both precisions compute, and report, `exact`. */
 export class WasmBackend implements Backend {
   readonly name = "wasm";
-  readonly version = `1-${KERNELS_SOURCE_SHA256.slice(0, 12)}`;
+  readonly version = `1-${KERNELS_SOURCE_SHA256.slice(0, 12)}${compileKernels().roundsOnce ? "-fma" : ""}`;
   readonly precision = "exact";
   readonly concurrency: number;
   readonly #idle: PoolWorker[] = [];
@@ -51,11 +52,17 @@ export class WasmBackend implements Backend {
 
   async #acquire(): Promise<PoolWorker> {
     if (this.#closed !== null) throw closedError();
-    return (
-      this.#idle.pop() ??
-      this.#start() ??
-      new Promise((resolve, reject) => this.#line.push({ resolve, reject }))
-    );
+    const worker = this.#takeIdle() ?? this.#start();
+    return worker ?? new Promise((resolve, reject) => this.#line.push({ resolve, reject }));
+  }
+
+  /** An idle worker; those that died meanwhile are forgotten. */
+  #takeIdle(): PoolWorker | null {
+    for (let worker = this.#idle.pop(); worker !== undefined; worker = this.#idle.pop()) {
+      if (worker.alive) return worker;
+      this.#all.delete(worker);
+    }
+    return null;
   }
 
   #start(): PoolWorker | null {

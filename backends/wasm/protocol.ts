@@ -14,15 +14,21 @@ export function slotBytes(staging: SharedArrayBuffer, slot: number): Uint8Array 
   return new Uint8Array(staging, SLOTS_AT + slot * SLOT_BYTES, SLOT_BYTES);
 }
 
-/** To a worker. Each matrix is `begin`, `bytes` .., `finish`; a new `begin` drops what was in progress. */
+/**
+ * To a worker. Each matrix is `begin`, `bytes` .., `finish`; `bytes` .., `finish` once more when it says `again`. A new
+ * `begin` drops what was in progress.
+ */
 export type Request =
   | { readonly kind: "begin"; readonly job: number; readonly header: MatrixHeader }
   | { readonly kind: "bytes"; readonly slot: number; readonly sizeBytes: number }
   | { readonly kind: "finish" }
   | { readonly kind: "stop" };
 
-/** From a worker. Each `bytes` is answered by `free`; each `begin` by at most one `done` or `failed`. */
+/** From a worker. Each `bytes` is answered by `free`; each `finish` by `done` or, the first time, `again`. */
 export type Reply =
   | { readonly kind: "free"; readonly slot: number }
+  | { readonly kind: "again"; readonly job: number }
   | { readonly kind: "done"; readonly job: number; readonly values: Float64Array<ArrayBuffer> }
+  /** A MatrixError, whose class a message between threads would not keep. */
+  | { readonly kind: "refused"; readonly job: number; readonly message: string }
   | { readonly kind: "failed"; readonly job: number; readonly error: unknown };

@@ -1,7 +1,9 @@
 // All singular values of one matrix after another, on the calling thread, in one WebAssembly memory: the square roots
-// of the eigenvalues of the float64 Gram matrix of the smaller side. Bytes are taken as they arrive; of a tall matrix
-// only the rows at hand are held.
-import { matrixDTypeBytes } from "../../src/tensor/dtype.ts";
+// of the eigenvalues of the float64 Gram matrix of the smaller side, or, where squaring has cost too much (guard.ts),
+// those of the triangular factor. Bytes are taken as they arrive.
+import { MatrixError } from "../../src/errors.ts";
+import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
+import { gramSuffices } from "./guard.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "./kernels.ts";
 import { DEPTH, type Layout, layOut, type MatrixHeader } from "./layout.ts";
 
@@ -10,18 +12,20 @@ const PAGE_BYTES = 65536;
 const SPARE_BYTES = 64 * 2 ** 20;
 // Values of a float64 matrix are scaled to stay below 2^64: squares neither overflow nor vanish.
 const HEADROOM_BITS = 64;
-// Elements checked for NaN between two looks at the interruption.
+// Elements checked for NaN, and columns made bidiagonal, between two looks at the interruption.
 const CHECKED_ELEMENTS = 2 ** 22;
+const BIDIAGONAL_STEPS = 16;
 
 interface Work {
   readonly header: MatrixHeader;
   readonly layout: Layout;
   readonly dtype: number;
-  /** Bytes of the matrix that have arrived. */
+  /** What the rows are folded into: the Gram matrix, or the triangular factor. */
+  target: "gram" | "triangle";
+  /** Bytes of the matrix that have arrived, and that have been folded in. */
   arrived: number;
-  /** Bytes that lie in the raw area. */
-  held: number;
-  /** What is in the Gram matrix was multiplied by 2^-exponent first; null until the first value that is not 0. */
+  folded: number;
+  /** What has been folded in was multiplied by 2^-exponent first; null until the first value that is not 0. */
   exponent: number | null;
 }
 
@@ -40,50 +44,70 @@ export class Solver {
   constructor(module: WebAssembly.Module, interrupted: () => boolean) {
     this.#module = module;
     this.#interrupted = interrupted;
-    this.#memory = new WebAssembly.Memory({ initial: 2, maximum: 65536 });
+    this.#memory = newMemory();
     this.#kernels = instantiateKernels(module, this.#memory);
   }
 
-  /** Starts a matrix, dropping one in progress. Throws RangeError when it does not fit WebAssembly's 4 GiB. */
+  /** Starts a matrix, dropping one in progress. Throws MatrixError when it does not fit WebAssembly's 4 GiB. */
   begin(header: MatrixHeader): void {
     this.#work = null;
     const layout = layOut(header, this.#kernels);
     this.#reserve(layout.sizeBytes);
-    this.#kernels.clear(layout.gram, layout.ld * layout.order);
+    this.#kernels.clear(layout.square, layout.ld * layout.order);
     this.#work = {
       header,
       layout,
       dtype: DTYPE_NUMBER[header.dtype],
+      target: "gram",
       arrived: 0,
-      held: 0,
+      folded: 0,
       exponent: header.dtype === "F64" ? null : 0,
     };
   }
 
-  /** Takes the next bytes, cut anywhere. Throws RangeError at NaN, Infinity and bytes past the end of the matrix. */
+  /** Takes the next bytes, cut anywhere. Throws MatrixError at NaN and Infinity, RangeError at bytes past its end. */
   append(bytes: Uint8Array): void {
     const work = this.#current();
     const { layout } = work;
-    work.arrived += bytes.length;
-    if (work.arrived > sizeOf(work.header)) throw wrongSize(work);
+    if (work.arrived + bytes.length > sizeOf(work)) throw wrongSize(work, work.arrived + bytes.length);
     for (let at = 0; at < bytes.length; ) {
-      const part = bytes.subarray(at, at + layout.rawBytes - work.held);
-      new Uint8Array(this.#memory.buffer, layout.raw + work.held, part.length).set(part);
+      const held = work.arrived - work.folded;
+      const part = bytes.subarray(at, at + layout.blockBytes - held);
+      new Uint8Array(this.#memory.buffer, blockAt(work) + held, part.length).set(part);
       at += part.length;
-      work.held += part.length;
-      if (work.held === layout.rawBytes && !layout.wide) this.#absorbRows(work);
+      work.arrived += part.length;
+      if (held + part.length === layout.blockBytes && !layout.wide) this.#foldRows(work);
     }
   }
 
-  /** Computes the singular values, descending. Throws RangeError when rows are missing, Error without convergence. */
-  finish(): Float64Array<ArrayBuffer> {
+  /**
+   * Computes the singular values, descending; null when the rows are needed a second time: append them, and finish.
+   *
+   * @throws RangeError when rows are missing; Error when an iteration does not converge.
+   */
+  finish(): Float64Array<ArrayBuffer> | null {
     const work = this.#current();
-    if (work.arrived !== sizeOf(work.header)) throw wrongSize(work);
-    if (work.layout.wide) this.#absorbColumns(work);
-    else if (work.held > 0) this.#absorbRows(work);
-    const values = this.#eigenvalues(work);
-    this.#work = null;
-    return values;
+    if (work.arrived !== sizeOf(work)) throw wrongSize(work, work.arrived);
+    this.#foldRest(work);
+    if (work.target === "triangle") return this.#fromTriangle(work);
+    const values = this.#fromGram(work);
+    if (gramSuffices(values)) return values;
+
+    this.#kernels.clear(work.layout.square, work.layout.ld * work.layout.order);
+    work.target = "triangle";
+    work.folded = 0;
+    if (work.layout.whole) {
+      this.#foldRest(work);
+      return this.#fromTriangle(work);
+    }
+    if (!work.header.rereadable) {
+      throw new Error(
+        `Cannot compute the small singular values of a ${work.header.shape.join(" x ")} matrix accurately: ` +
+          "its rows are needed a second time, and can be read only once",
+      );
+    }
+    work.arrived = 0;
+    return null;
   }
 
   #current(): Work {
@@ -93,7 +117,7 @@ export class Solver {
 
   #reserve(sizeBytes: number): void {
     if (this.#memory.buffer.byteLength > sizeBytes + SPARE_BYTES) {
-      this.#memory = new WebAssembly.Memory({ initial: 2, maximum: 65536 });
+      this.#memory = newMemory();
       this.#kernels = instantiateKernels(this.#module, this.#memory);
     }
     const missing = Math.ceil((sizeBytes - this.#memory.buffer.byteLength) / PAGE_BYTES);
@@ -112,18 +136,21 @@ export class Solver {
     if (this.#interrupted()) throw new Error("The wasm backend was closed");
   }
 
-  /** Largest magnitude of `count` elements of the raw area. */
-  #maxAbs(work: Work, count: number): number {
-    const elementBytes = matrixDTypeBytes(work.header.dtype);
+  /** Largest magnitude of `count` elements at `address`. */
+  #maxAbs(work: Work, address: number, count: number): number {
+    const elementBytes = floatDTypeBytes(work.header.dtype);
     let most = 0;
     for (let at = 0; at < count; at += CHECKED_ELEMENTS) {
       this.#checkInterrupted();
-      const part = Math.min(CHECKED_ELEMENTS, count - at);
-      const max = this.#kernels.maxAbs(work.layout.raw + at * elementBytes, part, work.dtype);
+      const max = this.#kernels.maxAbs(
+        address + at * elementBytes,
+        Math.min(CHECKED_ELEMENTS, count - at),
+        work.dtype,
+      );
       if (Number.isNaN(max)) {
-        const [rows, columns] = work.header.shape;
-        throw new RangeError(
-          `Cannot compute the singular values of a ${rows} x ${columns} matrix: it holds NaN or Infinity`,
+        throw new MatrixError(
+          `Cannot compute the singular values of a ${work.header.shape.join(" x ")} matrix of ` +
+            `${work.header.dtype}: it holds NaN or Infinity`,
         );
       }
       most = Math.max(most, max);
@@ -131,14 +158,14 @@ export class Solver {
     return most;
   }
 
-  /** The factor by which to multiply the next values, of magnitude up to `max`; rescales what is summed already. */
+  /** The factor by which to multiply the next values, of magnitude up to `max`; rescales what is folded in already. */
   #factor(work: Work, max: number): number {
-    if (work.header.dtype !== "F64") return 1; // squares of the other types' values are well inside float64's range
+    if (work.header.dtype !== "F64") return 1; // the other types' values and their squares are well inside float64's range
     if (max > 0) {
       const exponent = exponentOf(max);
       if (work.exponent !== null && exponent > work.exponent + HEADROOM_BITS) {
-        const { gram, ld, order } = work.layout;
-        this.#kernels.scale(gram, ld * order, 2 ** (2 * (work.exponent - exponent)));
+        const { square, ld, order } = work.layout;
+        this.#kernels.scale(square, ld * order, 2 ** (2 * (work.exponent - exponent)));
         work.exponent = exponent;
       }
       work.exponent ??= exponent;
@@ -146,39 +173,55 @@ export class Solver {
     return 2 ** -(work.exponent ?? 0);
   }
 
-  #absorbRows(work: Work): void {
-    const { n, raw, packed, gram, ld } = work.layout;
-    const k = work.held / (n * matrixDTypeBytes(work.header.dtype));
-    const factor = this.#factor(work, this.#maxAbs(work, k * n));
-    this.#kernels.packRows(raw, work.dtype, n, k, factor, packed);
-    this.#kernels.gramAdd(packed, n, k, gram, ld);
-    work.held = 0;
+  /** Folds in the rows of a tall matrix that have arrived since the last time. */
+  #foldRows(work: Work): void {
+    this.#checkInterrupted();
+    const { n, packed } = work.layout;
+    const rowBytes = n * floatDTypeBytes(work.header.dtype);
+    const block = Math.min(work.layout.blockBytes, work.arrived - work.folded);
+    const k = block / rowBytes;
+    const address = blockAt(work);
+    const factor = this.#factor(work, this.#maxAbs(work, address, k * n));
+    this.#kernels.packRows(address, work.dtype, n, k, factor, packed);
+    this.#foldPacked(work, k);
+    work.folded += block;
   }
 
-  #absorbColumns(work: Work): void {
-    const { n, m, raw, packed, gram, ld } = work.layout;
-    const factor = this.#factor(work, this.#maxAbs(work, n * m));
+  /** Folds in what has arrived and is not folded in yet; all of a wide matrix. */
+  #foldRest(work: Work): void {
+    const { n, m, raw, packed, wide } = work.layout;
+    if (!wide) {
+      while (work.folded < work.arrived) this.#foldRows(work);
+      return;
+    }
+    const factor = this.#factor(work, this.#maxAbs(work, raw, n * m));
     for (let k0 = 0; k0 < m; k0 += DEPTH) {
       this.#checkInterrupted();
       const k = Math.min(DEPTH, m - k0);
       this.#kernels.packColumns(raw, work.dtype, n, m, k0, k, factor, packed);
-      this.#kernels.gramAdd(packed, n, k, gram, ld);
+      this.#foldPacked(work, k);
     }
   }
 
-  #eigenvalues(work: Work): Float64Array<ArrayBuffer> {
+  #foldPacked({ target, layout }: Work, k: number): void {
+    const { n, packed, square, ld, order, columns } = layout;
+    if (target === "gram") this.#kernels.gramAdd(packed, n, k, square, ld);
+    else this.#kernels.qrAdd(packed, n, k, square, order, columns);
+  }
+
+  #fromGram({ layout, exponent }: Work): Float64Array<ArrayBuffer> {
     const kernels = this.#kernels;
-    const { n, order, ld, gram, band, bandDoubles, workspace, diagonal, below } = work.layout;
-    const max = kernels.gramMax(gram, n, ld);
+    const { n, order, ld, square, band, bandDoubles, workspace, diagonal, beside } = layout;
+    const max = kernels.gramMax(square, n, ld);
     if (max === 0) return new Float64Array(n);
-    kernels.gramMirror(gram, n, ld);
+    kernels.gramMirror(square, n, ld);
     const half = Math.floor(exponentOf(max) / 2); // an even power of two: its root is one as well
-    kernels.scale(gram, ld * order, 2 ** (-2 * half));
+    kernels.scale(square, ld * order, 2 ** (-2 * half));
 
     kernels.clear(band, bandDoubles);
     for (let j = 0; j < order; j += kernels.bandWidth()) {
       this.#checkInterrupted();
-      kernels.reducePanel(gram, ld, order, j, band, workspace);
+      kernels.reducePanel(square, ld, order, j, band, workspace);
     }
     for (let s0 = 0; s0 < n - 1; s0 += kernels.sweepGroup()) {
       this.#checkInterrupted();
@@ -187,31 +230,66 @@ export class Solver {
     const bandLd = kernels.bandLd();
     const b = new Float64Array(this.#memory.buffer, band, bandDoubles);
     const d = new Float64Array(this.#memory.buffer, diagonal, n);
-    const e = new Float64Array(this.#memory.buffer, below, n);
+    const e = new Float64Array(this.#memory.buffer, beside, n);
     for (let i = 0; i < n; i++) {
       d[i] = b[i * bandLd] ?? 0;
       e[i] = b[i * bandLd + 1] ?? 0;
     }
-    if (kernels.ql(n, diagonal, below) < 0) {
+    if (kernels.ql(n, diagonal, beside) < 0) {
       throw new Error(`The eigenvalues of a tridiagonal matrix of order ${n} did not converge`);
     }
-    const unit = 2 ** (half + (work.exponent ?? 0));
-    return Float64Array.from(d, (value) => Math.sqrt(Math.max(value, 0)) * unit)
-      .sort()
-      .reverse();
+    return descending(d, (value) => Math.sqrt(Math.max(value, 0)), half + (exponent ?? 0));
+  }
+
+  #fromTriangle({ layout, exponent }: Work): Float64Array<ArrayBuffer> {
+    const kernels = this.#kernels;
+    const { n, order, square, diagonal, beside, vectors } = layout;
+    kernels.clear(vectors, 3 * n + 1);
+    for (let i = 0; i < n; i += BIDIAGONAL_STEPS) {
+      this.#checkInterrupted();
+      kernels.bidiagonalize(
+        square,
+        order,
+        n,
+        i,
+        Math.min(n, i + BIDIAGONAL_STEPS),
+        diagonal,
+        beside,
+        vectors,
+      );
+    }
+    if (kernels.bidiagonalValues(n, diagonal, beside, vectors) < 0) {
+      throw new Error(`The singular values of a bidiagonal matrix of order ${n} did not converge`);
+    }
+    return descending(new Float64Array(this.#memory.buffer, diagonal, n), (value) => value, exponent ?? 0);
   }
 }
 
-function sizeOf({ shape, dtype }: MatrixHeader): number {
-  return shape[0] * shape[1] * matrixDTypeBytes(dtype);
+function newMemory(): WebAssembly.Memory {
+  return new WebAssembly.Memory({ initial: 2, maximum: 65536 });
 }
 
-function wrongSize({ header, arrived }: Work): RangeError {
-  const [rows, columns] = header.shape;
-  const verb = arrived > sizeOf(header) ? "at least" : "only";
+/** f(x) 2^exponent of all x, largest first. */
+function descending(xs: Float64Array, f: (x: number) => number, exponent: number): Float64Array<ArrayBuffer> {
+  const values = Float64Array.from(xs, (x) => f(x) * 2 ** exponent);
+  return values.sort().reverse();
+}
+
+/** Address of the first byte that is not folded in yet. */
+function blockAt({ layout, folded }: Work): number {
+  return layout.raw + (layout.whole && !layout.wide ? folded : 0);
+}
+
+function sizeOf({ header }: Work): number {
+  return header.shape[0] * header.shape[1] * floatDTypeBytes(header.dtype);
+}
+
+function wrongSize(work: Work, got: number): RangeError {
+  const { shape, dtype } = work.header;
+  const expected = sizeOf(work);
   return new RangeError(
-    `Cannot read a ${rows} x ${columns} matrix of ${header.dtype}: ` +
-      `expected ${sizeOf(header)} bytes of rows, got ${verb} ${arrived}`,
+    `Cannot read a ${shape[0]} x ${shape[1]} matrix of ${dtype}: ` +
+      `expected ${expected} bytes of rows, got ${got > expected ? "at least" : "only"} ${got}`,
   );
 }
 

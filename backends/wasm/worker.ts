@@ -1,6 +1,7 @@
 // A worker thread of the wasm backend: one solver, one matrix at a time. Started by pool.ts.
 import { parentPort, workerData } from "node:worker_threads";
-import { KERNELS_BASE64 } from "./kernels.wasm.ts";
+import { MatrixError } from "../../src/errors.ts";
+import { compileKernels } from "./kernels-module.ts";
 import { CLOSED_WORD, type Reply, type Request, slotBytes } from "./protocol.ts";
 import { Solver } from "./solver.ts";
 
@@ -10,8 +11,7 @@ const staging: SharedArrayBuffer = workerData;
 const control = new Int32Array(staging, 0, 1);
 const reply = (message: Reply) => port.postMessage(message);
 
-const kernels = new WebAssembly.Module(Buffer.from(KERNELS_BASE64, "base64"));
-const solver = new Solver(kernels, () => Atomics.load(control, CLOSED_WORD) === 1);
+const solver = new Solver(compileKernels().module, () => Atomics.load(control, CLOSED_WORD) === 1);
 
 /** The matrix at work; null between matrices and after one has failed, when its remaining bytes are dropped. */
 let job: number | null = null;
@@ -23,8 +23,25 @@ function attempt(step: () => void): void {
     step();
   } catch (error) {
     job = null;
-    reply({ kind: "failed", job: attempted, error });
+    if (error instanceof MatrixError) reply({ kind: "refused", job: attempted, message: error.message });
+    else reply({ kind: "failed", job: attempted, error });
   }
+}
+
+function finish(): void {
+  if (job === null) return;
+  const values = solver.finish();
+  if (values === null) {
+    reply({ kind: "again", job });
+    return;
+  }
+  reply({ kind: "done", job, values });
+  job = null;
+}
+
+/** Ends this thread alone, not the process. Closing the port would do but for Deno, whose port has no close(). */
+function stopThread(): void {
+  process.exit(0);
 }
 
 function handle(request: Request): void {
@@ -38,14 +55,10 @@ function handle(request: Request): void {
       reply({ kind: "free", slot: request.slot });
       return;
     case "finish":
-      attempt(() => {
-        const values = solver.finish();
-        if (job !== null) reply({ kind: "done", job, values });
-        job = null;
-      });
+      attempt(finish);
       return;
     case "stop":
-      port?.close();
+      stopThread();
       return;
     default:
       request satisfies never;

@@ -37,3 +37,8 @@ export function defineCommand<const Names extends readonly string[], const Table
 ): Command {
   return { ...spec, run: (argv, context) => spec.run(parseArguments(spec, argv), context) };
 }
+
+/** An argument as a POSIX shell reads it back. */
+export function quote(argument: string): string {
+  return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`;
+}

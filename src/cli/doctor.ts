@@ -1,6 +1,6 @@
 // spectrum doctor: what this machine has for the tool's work, and what to install where something is missing.
 import { availableParallelism, totalmem } from "node:os";
-import { defaultScoreCacheFolder, listBackends, TOOL } from "../index.ts";
+import { defaultScoreCacheFolder, hubSettings, listBackends, TOOL } from "../index.ts";
 import { defineCommand, EXIT } from "./command.ts";
 
 /** The command `doctor`. */
@@ -20,6 +20,7 @@ export const doctorCommand = defineCommand({
 
 /** The document that `doctor --json` prints. */
 async function examine() {
+  const { endpoint, cacheFolder, token, offline } = await hubSettings();
   const constrained = process.constrainedMemory();
   // Without a limit it is 0, or more than there is.
   const memoryBytes = constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
@@ -33,7 +34,9 @@ async function examine() {
       memoryBytes,
     },
     backends: await listBackends(),
-    folders: { scores: defaultScoreCacheFolder() },
+    folders: { models: cacheFolder, scores: defaultScoreCacheFolder() },
+    // Whether there is a token; its value never leaves hub/.
+    hub: { endpoint, offline, token: token !== null },
   };
 }
 
@@ -41,7 +44,14 @@ function runtimeName(): "bun" | "deno" | "node" {
   return process.versions.bun !== undefined ? "bun" : process.versions.deno !== undefined ? "deno" : "node";
 }
 
-function describe({ tool, runtime, system, backends, folders }: Awaited<ReturnType<typeof examine>>): string {
+function describe({
+  tool,
+  runtime,
+  system,
+  backends,
+  folders,
+  hub,
+}: Awaited<ReturnType<typeof examine>>): string {
   const widest = Math.max(...backends.map(({ name }) => name.length));
   const memory = `${(system.memoryBytes / 2 ** 30).toFixed(1)} GiB of memory`;
   return [
@@ -58,6 +68,8 @@ function describe({ tool, runtime, system, backends, folders }: Awaited<ReturnTy
           ],
     ),
     "",
+    `Hub: ${hub.endpoint}, ${hub.offline ? "offline" : "online"}, ${hub.token ? "with a token" : "no token (set HF_TOKEN for gated models)"}`,
+    `Models are kept in ${folders.models}`,
     `Scores are kept in ${folders.scores}`,
   ].join("\n");
 }

@@ -1,7 +1,7 @@
 // The program: finds the command, runs it, and turns what it throws into a sentence and an exit code.
 import { TOOL, UsageError } from "../index.ts";
 import { nearest } from "./arguments.ts";
-import { type Command, EXIT } from "./command.ts";
+import { type Command, EXIT, quote } from "./command.ts";
 import { doctorCommand } from "./doctor.ts";
 import { renderCommandHelp, renderHelp } from "./help.ts";
 import { scanCommand } from "./scan.ts";
@@ -27,8 +27,11 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   try {
     return await dispatch(argv, terminal, interruption.signal);
   } catch (error) {
+    if (interruption.signal.aborted) {
+      terminal.print("Interrupted.");
+      return EXIT.interrupted;
+    }
     terminal.printError(describeError(error, env.SPECTRUM_DEBUG === "1"));
-    if (interruption.signal.aborted) return EXIT.interrupted;
     return error instanceof UsageError ? EXIT.usage : EXIT.failed;
   } finally {
     process.off("SIGINT", interrupt);
@@ -61,10 +64,10 @@ function findCommand(name: string): Command {
   if (NOT_YET.includes(name))
     throw new UsageError(`spectrum ${name} is planned, but spectrum-tune ${TOOL.version} does not have it`);
   const names = COMMANDS.map((candidate) => candidate.name);
-  const near = nearest(name, [...names, "help"]);
+  const isOption = name.startsWith("-");
+  const near = nearest(name, isOption ? ["--help", "--version"] : [...names, "help"]);
   const hint = near === null ? `the commands are ${names.join(", ")}` : `did you mean ${near}?`;
-  const what = name.startsWith("-") ? "option before the command" : "command";
-  throw new UsageError(`Unknown ${what} "${name}"; ${hint}`);
+  throw new UsageError(`Unknown ${isOption ? "option before the command" : "command"} ${name}; ${hint}`);
 }
 
 function asksForHelp(rest: readonly string[]): boolean {
@@ -83,17 +86,21 @@ function describeError(error: unknown, debug: boolean): string {
   if (!(error instanceof Error)) return String(error);
   if (debug)
     return `${error.stack ?? error.message}${causeOf(error, (cause) => `\ncaused by ${cause.stack}`)}`;
-  return (
-    error.message +
-    causeOf(error, (cause) => (error.message.includes(cause.message) ? "" : `: ${cause.message}`))
-  );
+  const message = describeSystemError(error) ?? error.message;
+  return message + causeOf(error, (cause) => (message.includes(cause.message) ? "" : `: ${cause.message}`));
+}
+
+/** What the operating system refused, in words; null for any other error. */
+function describeSystemError(error: NodeJS.ErrnoException): string | null {
+  const { code, path } = error;
+  if (path === undefined) return null;
+  if (code === "ENOENT") return `There is no file or folder ${path}`;
+  if (code === "EACCES" || code === "EPERM") return `The system permits no access to ${path}`;
+  if (code === "EISDIR") return `Expected a file, got the folder ${path}`;
+  if (code === "ENOTDIR") return `A part of the path ${path} is no folder`;
+  return null;
 }
 
 function causeOf(error: Error, describe: (cause: Error) => string): string {
   return error.cause instanceof Error ? describe(error.cause) : "";
-}
-
-/** An argument as a POSIX shell reads it back. */
-function quote(argument: string): string {
-  return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`;
 }

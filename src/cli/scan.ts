@@ -2,92 +2,101 @@
 import { mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import {
-  openModel,
   renderHeatMap,
   renderProgress,
   renderSummary,
   renderTable,
+  type ScanOptions,
   type ScanProgress,
+  type ScanResults,
   scan,
   UsageError,
   writeResults,
 } from "../index.ts";
-import { defineCommand, EXIT } from "./command.ts";
+import type { OptionTable, OptionValues } from "./arguments.ts";
+import { defineCommand, EXIT, quote } from "./command.ts";
+import { MODEL_OPTIONS, openNamedModel } from "./model-options.ts";
 import { progressReporter } from "./progress.ts";
+
+const OPTIONS = {
+  out: {
+    kind: "text",
+    value: "FILE",
+    short: "o",
+    help: "Default results.json; with --json none",
+  },
+  backend: { kind: "text", value: "NAME", help: "auto (default), or one of spectrum doctor's" },
+  precision: { kind: "choice", choices: ["exact", "fast"], help: "Default exact" },
+  threads: {
+    kind: "number",
+    value: "N",
+    least: 1,
+    whole: true,
+    help: "Threads in all (default: all processors)",
+  },
+  include: { kind: "list", value: "GLOB", help: "Only modules whose name, tensor or type matches" },
+  exclude: { kind: "list", value: "GLOB", help: "No modules whose name, tensor or type matches" },
+  ...MODEL_OPTIONS,
+  cache: { kind: "text", value: "DIR", help: "Folder of known scores (default: your cache)" },
+  "no-cache": { kind: "flag", help: "Neither read nor keep scores" },
+  json: { kind: "flag", help: "Print the results on stdout as JSON" },
+} as const satisfies OptionTable;
 
 /** The command `scan`. */
 export const scanCommand = defineCommand({
   name: "scan",
   summary: "Score every module of a model by its signal-to-noise ratio",
   positionals: ["MODEL"],
-  options: {
-    out: {
-      kind: "text",
-      value: "FILE",
-      short: "o",
-      help: "Where to write (default results.json; with --json nowhere)",
-    },
-    backend: { kind: "text", value: "NAME", help: "auto (default), or one that spectrum doctor lists" },
-    precision: { kind: "choice", choices: ["exact", "fast"], help: "Default exact" },
-    threads: {
-      kind: "number",
-      value: "N",
-      least: 1,
-      whole: true,
-      help: "Threads in all (default: all processors)",
-    },
-    include: { kind: "list", value: "GLOB", help: "Only modules whose name, tensor or type matches" },
-    exclude: { kind: "list", value: "GLOB", help: "No modules whose name, tensor or type matches" },
-    cache: { kind: "text", value: "DIR", help: "Folder of known scores (default: the user's cache)" },
-    "no-cache": { kind: "flag", help: "Neither read nor keep scores" },
-    json: { kind: "flag", help: "Print the results on stdout as JSON" },
-  },
+  options: OPTIONS,
   examples: [
     "spectrum scan HuggingFaceTB/SmolLM2-135M",
     "spectrum scan ./my-model --out my-results.json --include 'self_attn.*'",
     "spectrum scan org/name@main --stream --json > results.json",
   ],
   async run({ positionals: [id], options }, { terminal, signal, commandLine }) {
-    const { out = options.json ? null : "results.json", cache, json } = options;
-    if (cache !== undefined && options["no-cache"])
-      throw new UsageError("--cache and --no-cache exclude each other");
-    if (out !== null) await prepareFile(out);
-    const model = await openModel(id);
+    const { out = options.json ? null : "results.json" } = options;
+    const scanOptions = readScanOptions(options);
     const progress = progressReporter<ScanProgress>(terminal, renderProgress);
     try {
-      const results = await scan(model, {
-        backend: options.backend ?? "auto",
-        precision: options.precision ?? "exact",
-        ...(options.threads === undefined ? {} : { threads: options.threads }),
-        include: options.include,
-        exclude: options.exclude,
-        ...(options["no-cache"] ? { cache: false } : cache === undefined ? {} : { cache }),
-        onProgress: progress.report,
-        onNote: (text) => terminal.print(text),
-        signal,
-      });
+      await using model = await openNamedModel(id, options, { terminal, signal });
+      if (out !== null) await prepareFile(out);
+      const onNote = (text: string) => terminal.print(text);
+      const results = await scan(model, { ...scanOptions, onProgress: progress.report, onNote, signal });
       terminal.clearStatus();
+      if (out !== null) await writeResults(out, results);
       if (progress.last) terminal.print(`${renderSummary(results, progress.last, terminal.style)}\n`);
-      terminal.print(renderTable(results, terminal.style));
-      terminal.print("");
+      terminal.print(`${renderTable(results, terminal.style)}\n`);
       terminal.print(renderHeatMap(results, terminal.style));
-      if (out !== null) {
-        await writeResults(out, results);
-        terminal.print(
-          `\nWrote ${out}. Next:\n  spectrum select ${out} --top-percent 25 --out selection.yaml`,
-        );
-      }
-      if (json) await terminal.printDocument(results);
+      if (out !== null) terminal.print(`\nWrote ${out}. ${describeNext(out, results)}`);
+      if (options.json) await terminal.printDocument(results);
       return EXIT.done;
     } catch (error) {
       if (!signal.aborted) throw error;
       terminal.print(describeInterruption(progress.last, options["no-cache"], commandLine));
       return EXIT.interrupted;
-    } finally {
-      await model.close();
     }
   },
 });
+
+function readScanOptions(options: OptionValues<typeof OPTIONS>): ScanOptions {
+  const { backend, precision, threads, include, exclude, cache } = options;
+  const noCache = options["no-cache"];
+  if (noCache && cache !== undefined) throw new UsageError("--cache and --no-cache exclude each other");
+  return {
+    ...(backend !== undefined && { backend }),
+    ...(precision !== undefined && { precision }),
+    ...(threads !== undefined && { threads }),
+    ...(noCache ? { cache: false as const } : cache !== undefined && { cache }),
+    include,
+    exclude,
+  };
+}
+
+function describeNext(out: string, results: ScanResults): string {
+  return results.modules.some(({ snr }) => snr && (snr.spectrum !== null || snr.calibrated !== null))
+    ? `Next:\n  spectrum select ${quote(out)} --top-percent 25 --out selection.yaml`
+    : "No module has a score: there is nothing to select.";
+}
 
 /** Makes sure, before an hour of work, that its result can be written. */
 async function prepareFile(path: string): Promise<void> {
@@ -98,8 +107,10 @@ async function prepareFile(path: string): Promise<void> {
 }
 
 function describeInterruption(progress: ScanProgress | null, forgets: boolean, commandLine: string): string {
-  const done = progress ? `${progress.modulesDone} of ${progress.modulesTotal} modules` : "reading the model";
+  if (progress === null)
+    return `Interrupted while opening the model; what is downloaded is kept. To go on, run it again:\n  ${commandLine}`;
+  const done = `Interrupted after ${progress.modulesDone} of ${progress.modulesTotal} matrices`;
   return forgets
-    ? `Interrupted after ${done}; --no-cache kept nothing, so the same command starts again.`
-    : `Interrupted after ${done}; their scores are kept. To go on, run it again:\n  ${commandLine}`;
+    ? `${done}; --no-cache kept nothing, so the same command starts again.`
+    : `${done}; their scores are kept. To go on, run it again:\n  ${commandLine}`;
 }

@@ -5,19 +5,17 @@ import {
   dialectNamed,
   type Estimator,
   type KnownNames,
-  openModel,
   readResults,
   renderSelection,
   type ScanResults,
   type SelectOptions,
-  select,
-  tensorNames,
   type UnrankedModule,
   unrankedModules,
   writeSelection,
 } from "../index.ts";
 import type { OptionTable, OptionValues } from "./arguments.ts";
-import { defineCommand, EXIT } from "./command.ts";
+import { type CommandContext, defineCommand, EXIT } from "./command.ts";
+import { MODEL_OPTIONS, openNamedModel } from "./model-options.ts";
 
 const OPTIONS = {
   "top-percent": {
@@ -35,12 +33,12 @@ const OPTIONS = {
   strategy: {
     kind: "choice",
     choices: ["per-type", "global", "parameter-share"],
-    help: "Rank within each type (default), across all, or up to a share",
+    help: "Within each type (default), across, or a share",
   },
   count: {
     kind: "choice",
     choices: ["at-least-one", "floor"],
-    help: "Of a small type at least one (default), or rounded down",
+    help: "At least one per type (default), or floor",
   },
   embeddings: {
     kind: "choice",
@@ -50,11 +48,13 @@ const OPTIONS = {
   include: { kind: "list", value: "GLOB", help: "Only modules whose name, tensor or type matches" },
   exclude: { kind: "list", value: "GLOB", help: "No modules whose name, tensor or type matches" },
   model: { kind: "text", value: "MODEL", help: "Check every name against this model" },
+  revision: MODEL_OPTIONS.revision,
+  offline: MODEL_OPTIONS.offline,
   out: {
     kind: "text",
     value: "PATH",
     short: "o",
-    help: "File or folder to write; without it nothing is written",
+    help: "File or folder; without it nothing is written",
   },
   json: { kind: "flag", help: "Print the selection on stdout as JSON" },
 } as const satisfies OptionTable;
@@ -67,16 +67,15 @@ export const selectCommand = defineCommand({
   options: OPTIONS,
   examples: [
     "spectrum select results.json --top-percent 25 --out selection.yaml",
-    "spectrum select results.json --strategy parameter-share --top-percent 10 -o selection.yaml",
-    "spectrum select results.json --top-percent 50 --format original --out original/",
+    "spectrum select results.json --strategy parameter-share --top-percent 10",
+    "spectrum select results.json --format original --out original/",
   ],
-  async run({ positionals: [path], options }, { terminal }) {
+  async run({ positionals: [path], options }, { terminal, signal }) {
     const dialect = dialectNamed(options.format ?? "axolotl");
-    const rules = dialect.rules(selectOptions(options));
     const results = await readResults(path);
-    const selection = select(results, rules);
+    const selection = dialect.select(results, selectOptions(options));
     const warnings = [
-      ...checkNames(selection, await knownNames(results, options.model)),
+      ...checkNames(selection, await knownNames(results, options, { terminal, signal })),
       ...describeUnranked(unrankedModules(results, selection.estimator), selection.estimator),
     ];
     terminal.print(renderSelection(selection, results, terminal.style));
@@ -85,7 +84,8 @@ export const selectCommand = defineCommand({
     } else {
       const written = await writeSelection(options.out, selection, { results, dialect });
       warnings.push(...written.warnings);
-      terminal.print(`\nWrote ${written.paths.join(", ")}: ${dialect.summary}.`);
+      terminal.print(`\nWrote ${dialect.summary}:`);
+      for (const file of written.paths) terminal.print(`  ${file}`);
     }
     for (const warning of warnings) terminal.print(`Note: ${warning}.`);
     if (options.json) await terminal.printDocument(selection);
@@ -94,11 +94,16 @@ export const selectCommand = defineCommand({
 });
 
 /** The names that a selection is checked against: the model's where one is named, else those of the results. */
-async function knownNames(results: ScanResults, id: string | undefined): Promise<KnownNames> {
-  if (id === undefined) return { names: tensorNames(results), source: "results" };
-  const model = await openModel(id);
+async function knownNames(
+  results: ScanResults,
+  options: OptionValues<typeof OPTIONS>,
+  context: Pick<CommandContext, "terminal" | "signal">,
+): Promise<KnownNames> {
+  if (options.model === undefined) return { results, tensors: null };
+  // Only the names are wanted: nothing is worth a download.
+  const model = await openNamedModel(options.model, { ...options, stream: true }, context);
   await model.close();
-  return { names: model.tensors.keys(), source: "model" };
+  return { results, tensors: model.tensors.keys() };
 }
 
 /** A line per reason: how many modules could not be ranked, and one of them. */

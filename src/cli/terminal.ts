@@ -1,20 +1,29 @@
 // The two streams: stdout carries one document for machines and nothing else, stderr all that a person reads.
-import type { WriteStream } from "node:tty";
 import type { ColorDepth, ReportStyle } from "../index.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+/** What the terminal needs of a stream: process.stdout and process.stderr have it. */
+export interface OutputStream {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string, done?: (error?: Error | null) => void): boolean;
+  on(event: "error", listener: (error: NodeJS.ErrnoException) => void): unknown;
+}
+
 /** The terminal that a command talks to. It owns the status line: text that the next output replaces. */
 export class Terminal {
-  readonly #stdout: WriteStream;
-  readonly #stderr: WriteStream;
+  readonly #stdout: OutputStream;
+  readonly #stderr: OutputStream;
   readonly #env: Environment;
   #statusShown = false;
 
-  constructor(stdout: WriteStream, stderr: WriteStream, env: Environment) {
+  constructor(stdout: OutputStream, stderr: OutputStream, env: Environment) {
     this.#stdout = stdout;
     this.#stderr = stderr;
     this.#env = env;
+    stdout.on("error", unlessClosed);
+    stderr.on("error", unlessClosed);
   }
 
   /** Whether a line can be redrawn in place. */
@@ -66,9 +75,18 @@ export class Terminal {
   printOutput(text: string): Promise<void> {
     this.clearStatus();
     return new Promise((resolve, reject) => {
-      this.#stdout.write(text, (error) => (error ? reject(error) : resolve()));
+      this.#stdout.write(text, (error) => (error && !isClosedPipe(error) ? reject(error) : resolve()));
     });
   }
+}
+
+/** A reader that closed the pipe (`| head`) has all it wants: no reason to fail. */
+function unlessClosed(error: NodeJS.ErrnoException): void {
+  if (!isClosedPipe(error)) throw error;
+}
+
+function isClosedPipe(error: NodeJS.ErrnoException): boolean {
+  return error.code === "EPIPE";
 }
 
 /** Colours to draw with. FORCE_COLOR wins over NO_COLOR (no-color.org), both over what the terminal is. */

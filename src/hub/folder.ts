@@ -3,6 +3,7 @@ import { constants } from "node:fs";
 import { access, type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { UsageError } from "../errors.ts";
+import { nullIfMissing } from "./missing.ts";
 import type { ByteRange, ModelFile } from "./model.ts";
 import { DEFAULT_BLOCK_BYTES, type ModelSource } from "./source.ts";
 
@@ -110,10 +111,4 @@ function changed(file: ModelFile, sizeBytes: number): Error {
   return new Error(
     `Cannot read ${file.name}: it had ${file.sizeBytes} bytes when it was opened and has ${sizeBytes} now; open the model again when nothing writes to it`,
   );
-}
-
-function nullIfMissing(error: unknown): null {
-  if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR"))
-    return null;
-  throw error;
 }

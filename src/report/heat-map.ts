@@ -27,7 +27,7 @@ export function renderHeatMap(results: ScanResults, options: HeatMapOptions): st
   const grid = layerGrid(results, estimator, "type");
   const lines =
     grid.rows.length === 0
-      ? [dim("No layer holds a scored module: there is nothing to map.", options)]
+      ? drawNote("No layer holds a scored module: there is nothing to map.", options)
       : [
           ...drawGrid(grid, options, (cell, width) => drawCell(cell, width, options)),
           "",
@@ -61,10 +61,12 @@ export function drawGrid(
 /** What the colours mean; `among` names what a rank compares with. */
 export function drawLegend(style: ReportStyle, among: string, aggregated: boolean): string[] {
   const width = reportWidth(style);
+  const narrow = width < 40;
+  const steps = narrow ? 12 : 16;
   const scale =
     style.color === "none"
-      ? [...SHADES].join(" ")
-      : Array.from({ length: 16 }, (_, i) => heat(i / 15, " ", style)).join("");
+      ? [...SHADES].join(narrow ? "" : " ")
+      : Array.from({ length: steps }, (_, i) => heat(i / (steps - 1), " ", style)).join("");
   const text = `rank of the score within ${among}`;
   const oneLine = displayWidth(scale) + 12 + text.length <= width;
   const lines = oneLine

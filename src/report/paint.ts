@@ -28,6 +28,9 @@ const VIRIDIS: readonly Rgb[] = [
   [253, 231, 37],
 ];
 
+/** The scale in the xterm palette, each step lighter than the one before. */
+const VIRIDIS_256 = [53, 54, 24, 30, 36, 71, 77, 148, 184, 220];
+
 /** From the lowest to the highest, for terminals without colour; a blank is no module. */
 export const SHADES = ".:-=+*#%@";
 
@@ -54,13 +57,16 @@ export function dim(text: string, style: ReportStyle): string {
 /** A cell of the heat map, `fraction` from 0 (lowest) to 1. Without colour it is filled with a shade, and `text` is left out. */
 export function heat(fraction: number, text: string, style: ReportStyle): string {
   if (style.color === "none") return shadeCell(shade(fraction), text.length);
-  return background(text, viridis(fraction), style);
+  return background(text, viridis(fraction, style), style);
 }
 
 /** A cell in the background of the others: the same scale in grey. Needs colour. */
 export function gray(fraction: number, text: string, style: ReportStyle): string {
-  const level = Math.round(45 + 75 * clamp(fraction));
-  return background(text, [level, level, level], style);
+  // Steps 3 to 11 of the xterm palette's 24 greys, which truecolor repeats.
+  const step = Math.round(3 + 8 * clamp(fraction));
+  const level = 8 + 10 * step;
+  const code = style.color === "truecolor" ? `2;${level};${level};${level}` : `5;${232 + step}`;
+  return background(text, { code, light: false }, style);
 }
 
 /** A cell of one repeated character that leaves a gap to the next one where there is room. */
@@ -73,7 +79,7 @@ export function bar(fraction: number, width: number, style: ReportStyle): string
   const full = Math.round(clamp(fraction) * width);
   const [on, off] = style.unicode === false ? ["#", "-"] : ["━", "─"];
   if (style.color === "none") return on.repeat(full) + off.repeat(width - full);
-  return foreground(on.repeat(full), viridis(0.62), style) + dim(off.repeat(width - full), style);
+  return foreground(on.repeat(full), viridis(0.66, style)) + dim(off.repeat(width - full), style);
 }
 
 /** The shade of {@link SHADES} for a fraction from 0 to 1. */
@@ -81,30 +87,29 @@ export function shade(fraction: number): string {
   return SHADES[Math.min(SHADES.length - 1, Math.floor(clamp(fraction) * SHADES.length))] ?? "";
 }
 
-function viridis(fraction: number): Rgb {
+/** A colour as the escapes set it, and whether dark ink reads better on it. */
+interface Paint {
+  readonly code: string;
+  readonly light: boolean;
+}
+
+function viridis(fraction: number, style: ReportStyle): Paint {
   const position = clamp(fraction) * (VIRIDIS.length - 1);
+  const light = position > 4.5;
+  if (style.color === "ansi256") return { code: `5;${VIRIDIS_256[Math.round(position)] ?? 0}`, light };
   const low = VIRIDIS[Math.floor(position)] ?? [0, 0, 0];
   const high = VIRIDIS[Math.ceil(position)] ?? low;
-  const t = position - Math.floor(position);
-  const mix = (a: number, b: number) => Math.round(a + (b - a) * t);
-  return [mix(low[0], high[0]), mix(low[1], high[1]), mix(low[2], high[2])];
+  const mixed = low.map((value, i) => Math.round(value + ((high[i] ?? 0) - value) * (position % 1)));
+  return { code: `2;${mixed.join(";")}`, light };
 }
 
-function background(text: string, rgb: Rgb, style: ReportStyle): string {
-  const luminance = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2];
-  const ink: Rgb = luminance > 120 ? [0, 0, 0] : [255, 255, 255];
-  return `\u001b[48;${colorCode(rgb, style)};38;${colorCode(ink, style)}m${text}\u001b[39;49m`;
+function background(text: string, paint: Paint, style: ReportStyle): string {
+  const [black, white] = style.color === "truecolor" ? ["2;0;0;0", "2;255;255;255"] : ["5;16", "5;231"];
+  return `\u001b[48;${paint.code};38;${paint.light ? black : white}m${text}\u001b[39;49m`;
 }
 
-function foreground(text: string, rgb: Rgb, style: ReportStyle): string {
-  return text === "" ? "" : `\u001b[38;${colorCode(rgb, style)}m${text}\u001b[39m`;
-}
-
-function colorCode([red, green, blue]: Rgb, style: ReportStyle): string {
-  if (style.color === "truecolor") return `2;${red};${green};${blue}`;
-  if (red === green && green === blue && red > 0 && red < 255) return `5;${232 + Math.round((red - 8) / 10)}`;
-  const level = (value: number) => (value < 48 ? 0 : value < 115 ? 1 : Math.floor((value - 35) / 40));
-  return `5;${16 + 36 * level(red) + 6 * level(green) + level(blue)}`;
+function foreground(text: string, paint: Paint): string {
+  return text === "" ? "" : `\u001b[38;${paint.code}m${text}\u001b[39m`;
 }
 
 function clamp(fraction: number): number {

@@ -40,8 +40,9 @@ function drawShare(selection: Selection, style: ReportStyle): string[] {
   const width = reportWidth(style);
   const { trainable, total, share } = selection.parameters;
   const rule = `${selection.strategy}, top ${selection.topPercent}%, ${selection.estimator} score`;
-  const lines = wrap(`${selection.modules.length} modules will train (${rule}).`, width).map((line) =>
-    bold(line, style),
+  const count = selection.modules.length;
+  const lines = wrap(`${count} ${count === 1 ? "module" : "modules"} will train (${rule}).`, width).map(
+    (line) => bold(line, style),
   );
   if (trainable === null) {
     lines.push(...drawNote("Their share of the parameters is unknown: the results hold no shapes.", style));

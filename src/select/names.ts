@@ -1,30 +1,37 @@
 // Checks that the names of a selection mean exactly the parameters they are to mean.
 import { UsageError } from "../errors.ts";
+import type { ScanResults } from "../snr/results.ts";
+import { parameterNaming, tensorNames } from "./parameter-names.ts";
 import type { Selection } from "./selection.ts";
 
-/** Parameter names to check against, and what they are the names of. */
+/** What the names of a selection are checked against. */
 export interface KnownNames {
-  readonly names: Iterable<string>;
-  /** `results` when no model is at hand: they list what was scanned, hence the warning. */
-  readonly source: "model" | "results";
+  /** What the selection was made of: its tensors tell how their parameters are named. */
+  readonly results: ScanResults;
+  /** Names of all tensors of the model; null when it is not at hand, and the results stand in for it, hence the warning. */
+  readonly tensors: Iterable<string> | null;
 }
 
 /**
- * Checks that every parameter of the selection is one of the known names, exactly.
+ * Checks that every parameter of the selection, by the name that the dialects write, is a parameter of the model.
+ * Names of transformers are told from the tensors of a whole checkpoint: results of a part of it may give others.
  *
  * @returns warnings to show.
  * @throws UsageError naming the first that is not.
  */
-export function checkNames(selection: Selection, known: KnownNames): readonly string[] {
-  const names = new Set(known.names);
-  const missing = selection.parameterNames.filter((name) => !names.has(name));
+export function checkNames(selection: Selection, { results, tensors }: KnownNames): readonly string[] {
+  const scanned = tensorNames(results);
+  const written = selection.parameterNames.map(parameterNaming(scanned));
+  const known = [...(tensors ?? scanned)];
+  const names = new Set(known.map(parameterNaming(known)));
+  const missing = written.filter((name) => !names.has(name));
   const [first] = missing;
   if (first !== undefined)
     throw new UsageError(
-      `${missing.length} of ${selection.parameterNames.length} selected parameters match nothing in the ${known.source} of ${selection.model.id}, ` +
-        `the first is ${JSON.stringify(first)}; were the results made from another model or revision?`,
+      `${missing.length} of ${written.length} selected parameters match nothing in the ${tensors === null ? "results" : "model"} of ${selection.model.id}, ` +
+        `the first is ${JSON.stringify(first)}; were the results made from another model or revision, or from a part of it?`,
     );
-  if (known.source === "model") return [];
+  if (tensors !== null) return [];
   return [
     `The names are checked against the results only, not against the model ${selection.model.id} itself`,
   ];

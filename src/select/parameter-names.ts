@@ -6,13 +6,11 @@ import type { ScanResults } from "../snr/results.ts";
 /** A way from checkpoint names to the names of transformers. */
 export type ParameterNaming = (tensor: string) => string;
 
-/** What tells a bare model's checkpoint (a tensor every such checkpoint has), and the prefix its parameters get. */
-const BARE_MODELS: readonly (readonly [tensor: string, prefix: string])[] = [
-  ["wte.weight", "transformer."],
-  ["word_embeddings.weight", "transformer."],
-  ["embed_tokens.weight", "model."],
-  ["decoder.embed_tokens.weight", "model."],
-  ["embed_in.weight", "gpt_neox."],
+/** How tensors of a bare model's checkpoint begin, embedding or blocks, and the prefix its parameters get. */
+const BARE_MODELS: readonly (readonly [tensor: RegExp, prefix: string])[] = [
+  [/^(?:wte|word_embeddings)\.weight$|^h\.\d+\./, "transformer."],
+  [/^(?:decoder\.)?embed_tokens\.weight$|^layers\.\d+\.self_attn\./, "model."],
+  [/^embed_in\.weight$|^layers\.\d+\.attention\.query_key_value\./, "gpt_neox."],
 ];
 
 /** Heads belong to the whole model: they never get a prefix. */
@@ -29,7 +27,7 @@ function renaming(names: readonly string[]): ParameterNaming {
   const starts = (prefix: string) => names.some((name) => name.startsWith(prefix));
   if (starts("language_model.model.")) return withinLanguageModel;
   if (starts("visual.") && starts("model.layers.")) return besideVisual;
-  const bare = BARE_MODELS.find(([tensor]) => names.includes(tensor));
+  const bare = BARE_MODELS.find(([tensor]) => names.some((name) => tensor.test(name)));
   // Encoder-decoders are named either way; nothing in the names tells which.
   if (bare === undefined || starts("encoder.")) return (tensor) => tensor;
   return (tensor) => bare[1] + tensor;

@@ -54,7 +54,7 @@ export function select(results: ScanResults, options: SelectOptions = {}): Selec
   const rules = withDefaults(options);
   checkPatterns(results, [...rules.include, ...rules.exclude]);
   const modules = withoutAliases(results.modules).filter(isMatrix);
-  checkScores(modules, rules.estimator);
+  checkScores(results, modules, rules.estimator);
 
   const allowed = modules.filter((module) => !matchesAny(rules.exclude, module));
   const always = rules.embeddings === "always" ? allowed.filter((module) => module.part !== "body") : [];
@@ -66,13 +66,18 @@ export function select(results: ScanResults, options: SelectOptions = {}): Selec
   const scores = new Map<ModuleResult, number | null>(always.map((module) => [module, null]));
   for (const { module, score } of take(competitors, always, results, rules)) scores.set(module, score);
 
+  if (scores.size === 0 && competing.length === 0)
+    throw new UsageError(
+      `Nothing is selected: of ${modules.length} weight matrices 0 are left by the patterns and the embedding policy; ` +
+        "loosen the patterns, or choose the embedding policy always",
+    );
   if (scores.size === 0)
     throw new UsageError(
       `Nothing is selected: of ${modules.length} weight matrices ${competing.length} are left by the patterns and the embedding policy, ` +
         `${competitors.length} of them have a ${rules.estimator} score, and ${rules.topPercent} % of those (${rules.strategy}, ${rules.count}) is none; ` +
         "raise the percentage or loosen the patterns",
     );
-  return describe(results, rules, scores);
+  return describeSelection(results, rules, scores);
 }
 
 /**
@@ -88,7 +93,12 @@ export function unrankedModules(results: ScanResults, estimator: Estimator): rea
   });
 }
 
-function withDefaults(options: SelectOptions): SelectRules {
+/**
+ * Options with the defaults filled in.
+ *
+ * @throws UsageError when the percentage is out of range.
+ */
+export function withDefaults(options: SelectOptions): SelectRules {
   const { topPercent = 25 } = options;
   if (!(topPercent >= 0 && topPercent <= 100))
     throw new UsageError(`Cannot select the top ${topPercent} %: expected a number from 0 to 100`);
@@ -111,9 +121,17 @@ function checkPatterns(results: ScanResults, patterns: readonly string[]): void 
       );
 }
 
-function checkScores(modules: readonly ModuleResult[], estimator: Estimator): void {
+function checkScores(results: ScanResults, modules: readonly ModuleResult[], estimator: Estimator): void {
   if (modules.some((module) => scoreOf(module, estimator) !== null)) return;
   const other: Estimator = estimator === "spectrum" ? "calibrated" : "spectrum";
+  if (!modules.some((module) => scoreOf(module, other) !== null)) {
+    const example = results.modules.find((module) => module.skipped ?? module.unscored?.[estimator]);
+    const reason = example?.skipped ?? example?.unscored?.[estimator];
+    throw new UsageError(
+      `Nothing can be selected: none of the ${results.modules.length} modules in the results of ${results.model.id} has a score` +
+        (example && reason ? `; ${example.name}, for one: ${reason}` : ""),
+    );
+  }
   const why = modules.find((module) => module.unscored?.[estimator])?.unscored?.[estimator];
   throw new UsageError(
     `The results have no ${estimator} scores${why ? ` (${why})` : ""}: scan the model, or use the estimator ${other}`,
@@ -197,7 +215,8 @@ function sum(counts: readonly (number | null)[]): number | null {
   return counts.reduce((total, count) => (total === null || count === null ? null : total + count), 0);
 }
 
-function describe(
+/** The selection of the modules that `scores` holds, each with the score it was chosen by, or null. */
+export function describeSelection(
   results: ScanResults,
   rules: SelectRules,
   scores: ReadonlyMap<ModuleResult, number | null>,

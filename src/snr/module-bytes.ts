@@ -47,10 +47,25 @@ export async function matrixOf(
   const { dtype, matrix, name } = module;
   if (!isFloatDType(dtype)) throw new TypeError(`Cannot score "${name}": ${dtype} holds no real numbers`);
   const scale = await readScale(model, module);
-  const stored = readAhead(readRows(model, module, signal), READ_AHEAD_BYTES);
   const is8Bit = dtype === "F8_E4M3" || dtype === "F8_E5M2";
-  if (!is8Bit && module.scale === null) return { shape: matrix, dtype, rows: stored };
-  return { shape: matrix, dtype: "F32", rows: dequantized(stored, dtype, scale, matrix[1]) };
+  const stored = () => readAhead(readRows(model, module, signal), READ_AHEAD_BYTES);
+  if (!is8Bit && module.scale === null) {
+    return { shape: matrix, dtype, rows: restartable(stored), rereadable: true };
+  }
+  const rows = restartable(() => dequantized(stored(), dtype, scale, matrix[1]));
+  return { shape: matrix, dtype: "F32", rows, rereadable: true };
+}
+
+/** Starts at once, and again each time it is iterated after the first. */
+function restartable<T>(start: () => AsyncIterable<T>): AsyncIterable<T> {
+  let started: AsyncIterable<T> | null = start();
+  return {
+    [Symbol.asyncIterator]() {
+      const iterable = started ?? start();
+      started = null;
+      return iterable[Symbol.asyncIterator]();
+    },
+  };
 }
 
 /** Bytes of the matrix as stored, for progress. */

@@ -2,7 +2,7 @@
 
 import { openBackend } from "../../backends/index.ts";
 import type { Backend, Precision } from "../backend.ts";
-import { UsageError } from "../errors.ts";
+import { MatrixError, UsageError } from "../errors.ts";
 import type { Model } from "../hub/model.ts";
 import { findModules } from "../modules/find-modules.ts";
 import { matchesGlob } from "../modules/globs.ts";
@@ -180,8 +180,7 @@ async function moduleScorer(model: Model, backend: Backend, options: ScanOptions
     try {
       return spectrumStatistics(await singularValues(await matrixOf(model, module, signal)), module.matrix);
     } catch (error) {
-      // The matrix itself is at fault: it holds NaN or Infinity, or is larger than the backend can take.
-      if (error instanceof RangeError) return error.message;
+      if (error instanceof MatrixError) return error.message;
       throw new Error(`Cannot score "${module.name}": ${messageOf(error)}`, { cause: error });
     }
   };

@@ -1,23 +1,5 @@
 // Decodes little-endian elements of the float dtypes into numbers. Scales of quantised weights are in scale.ts.
-import type { FloatDType } from "./dtype.ts";
-
-/** Bytes per element of a float dtype. */
-export function floatDTypeBytes(dtype: FloatDType): 1 | 2 | 4 | 8 {
-  switch (dtype) {
-    case "F64":
-      return 8;
-    case "F32":
-      return 4;
-    case "F16":
-    case "BF16":
-      return 2;
-    case "F8_E4M3":
-    case "F8_E5M2":
-      return 1;
-    default:
-      return dtype satisfies never;
-  }
-}
+import { type FloatDType, floatDTypeBytes } from "./dtype.ts";
 
 /**
  * Decodes elements into `out` and returns it. Every value is exact, except F64 into a Float32Array, which rounds.

@@ -57,8 +57,8 @@ export function dtypeBits(dtype: DType): number {
   return DTYPE_BITS[dtype];
 }
 
-/** Bytes per element of a dtype that backends take. */
-export function matrixDTypeBytes(dtype: MatrixDType): 2 | 4 | 8 {
+/** Bytes per element of a float dtype. */
+export function floatDTypeBytes(dtype: FloatDType): 1 | 2 | 4 | 8 {
   switch (dtype) {
     case "F64":
       return 8;
@@ -67,6 +67,9 @@ export function matrixDTypeBytes(dtype: MatrixDType): 2 | 4 | 8 {
     case "F16":
     case "BF16":
       return 2;
+    case "F8_E4M3":
+    case "F8_E5M2":
+      return 1;
     default:
       return dtype satisfies never;
   }

@@ -1,7 +1,7 @@
 // Scales of quantised weights: value = element x scale, one scale per block of the matrix (DeepSeek-V3's
 // `weight_scale_inv`, which despite its name multiplies), per row, or for the whole tensor.
-import { decode, floatDTypeBytes } from "./decode.ts";
-import type { FloatDType } from "./dtype.ts";
+import { decode } from "./decode.ts";
+import { type FloatDType, floatDTypeBytes } from "./dtype.ts";
 
 /** [rows, columns] of the blocks of published block-wise F8 checkpoints. */
 const USUAL_BLOCK = 128;

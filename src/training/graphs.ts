@@ -4,7 +4,7 @@ import { differentiate } from "../onnx/backward.ts";
 import type { ElementType, FloatType } from "../onnx/element-type.ts";
 import { type ExternalBytes, Graph, type Value } from "../onnx/graph.ts";
 import { cast, sub } from "../onnx/operators/elementwise.ts";
-import { dimOf, reshape, sizeOf, slice } from "../onnx/operators/layout.ts";
+import { concat, dimOf, reshape, sizeOf, slice } from "../onnx/operators/layout.ts";
 import { gemm } from "../onnx/operators/matrices.ts";
 import { type CrossEntropy, crossEntropy } from "../onnx/ops/cross-entropy.ts";
 import { embedding } from "../onnx/ops/embedding.ts";
@@ -30,7 +30,10 @@ export interface FrozenWeight {
 /** What the graphs of a model are made from. */
 export interface GraphSource {
   readonly config: DecoderConfig;
-  /** Every parameter by the name that transformers gives it. The trained ones become inputs in this order. */
+  /**
+   * Every parameter by the name that transformers gives it; rows that follow those of an embedding or head by
+   * {@link newRowsOf} its name. The trained ones become inputs in this order.
+   */
   readonly weights: ReadonlyMap<string, TrainedWeight | FrozenWeight>;
   /** Longest sequence that the graphs take. */
   readonly maxSequence: number;
@@ -40,6 +43,11 @@ export interface GraphSource {
   readonly headChunks: number;
   /** Element type of the computation. */
   readonly type: FloatType;
+}
+
+/** Name of the rows that are added to an embedding or head. */
+export function newRowsOf(tensor: string): string {
+  return `${tensor}.new_rows`;
 }
 
 /** A step's loss and the gradient of every trained parameter. */
@@ -61,13 +69,14 @@ export function evaluationGraph(source: GraphSource): Graph {
   g.output("loss", entropy.loss);
   const byRow = reshape(g, cast(g, entropy.logProbabilities, "float32"), [batch, sequence]);
   const beforeEnd = sub(g, end, g.constant("int64", [1], [1]));
-  const predicted = { axis: 1, begin, end: beforeEnd, size: `(${sequence}-1)` };
+  const predicted = { axis: 1, begin, end: beforeEnd, size: `${sequence} - 1` };
   g.output("token_logprobs", slice(g, byRow, predicted));
   g.output("predictions", reshape(g, entropy.predictions(), [batch, sequence]));
   const rows = reshape(g, hidden, [batch, sequence, size]);
   const last = reshape(g, slice(g, rows, { axis: 1, begin: beforeEnd, end, size: 1 }), [batch, size]);
-  const logits = gemm(g, [last, cast(g, head, last.type)], { transposeB: true });
-  g.output("last_logits", cast(g, logits, "float32"));
+  const logits = head.map((block) => gemm(g, [last, cast(g, block, last.type)], { transposeB: true }));
+  const vocabulary = head.reduce((sum, block) => sum + Number(dimOf(block, 0)), 0);
+  g.output("last_logits", cast(g, concat(g, logits, { axis: 1, size: vocabulary }), "float32"));
   return g;
 }
 
@@ -81,7 +90,8 @@ interface ModelValues {
   readonly ids: Value;
   /** [batch sequence, hidden] */
   readonly hidden: Value;
-  readonly head: Value;
+  /** Blocks of the head's rows. */
+  readonly head: readonly Value[];
   readonly trained: readonly Value[];
 }
 
@@ -101,11 +111,13 @@ function model(g: Graph, source: GraphSource, purpose: "training" | "evaluation"
     if (value === undefined) throw new Error(`Cannot build the model: the checkpoint has no ${name}`);
     return value;
   };
-  const embedded = embedding(g, weight(EMBEDDING), { ids: rows, type });
+  const withNewRows = (name: string) =>
+    [weight(name), weights.get(newRowsOf(name))].filter((x) => x !== undefined);
+  const embedded = embedding(g, withNewRows(EMBEDDING), { ids: rows, type });
   const hidden = decoder(g, config, { weight, embedded, positions, maxSequence, queryChunks, type });
-  const head = weight(config.tied ? EMBEDDING : HEAD);
+  const head = withNewRows(config.tied ? EMBEDDING : HEAD);
   const next = nextTokens(g, { labels, positions, items });
-  const entropy = crossEntropy(g, { hidden, head: [head], next, chunks: headChunks });
+  const entropy = crossEntropy(g, { hidden, head, next, chunks: headChunks });
   const trained = [...source.weights]
     .filter(([, { kind }]) => kind === "trained")
     .map(([name]) => weight(name));

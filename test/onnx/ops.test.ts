@@ -105,13 +105,20 @@ const OPS: Readonly<Record<string, Op>> = {
   },
   embedding: {
     inputs: { table: [4, 3] },
-    build: (g, { table }) => embedding(g, must(table), { ids: ids(g), type: "float64" }),
+    build: (g, { table }) => embedding(g, [must(table)], { ids: ids(g), type: "float64" }),
   },
   "embedding used twice": {
     inputs: { table: [4, 3] },
     build: (g, { table }) => {
-      const rows = embedding(g, must(table), { ids: ids(g), type: "float64" });
+      const rows = embedding(g, [must(table)], { ids: ids(g), type: "float64" });
       return linear(g, rows, [must(table), null]);
+    },
+  },
+  "embedding in two blocks": {
+    inputs: { first: [3, 2], second: [2, 2] },
+    build: (g, { first, second }) => {
+      const picked = g.constant("int32", [6], [4, 0, 3, 2, 4, 2]);
+      return embedding(g, [must(first), must(second)], { ids: picked, type: "float64" });
     },
   },
   splitHeads: {

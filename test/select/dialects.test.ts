@@ -70,6 +70,12 @@ describe("format axolotl", () => {
       [1, 3],
       [4, 5],
     ]);
+    const biased = EXPERTS.modules.map((module) => ({ ...module, bias: "experts.bias", biasParameters: 20 }));
+    const withBias = parse(emit("axolotl", { topPercent: 20 }, { ...EXPERTS, modules: biased }));
+    expect(withBias.unfrozen_parameters).toEqual([
+      "^model.layers.0.mlp.experts.down_proj$[4:5]",
+      "^experts.bias$[4:5]",
+    ]);
     const whole = parse(emit("axolotl", { topPercent: 100 }, EXPERTS));
     expect(whole.unfrozen_parameters).toEqual(["^model.layers.0.mlp.experts.down_proj$"]);
   });
@@ -182,17 +188,32 @@ describe("checkNames()", () => {
   const selection = select(LLAMA, { topPercent: 10 });
 
   it("passes names of the model silently, names of the results with a warning", () => {
-    const names = LLAMA.modules.flatMap(({ tensor, bias }) => (bias ? [tensor, bias] : [tensor]));
-    expect(checkNames(selection, { names, source: "model" })).toEqual([]);
-    expect(checkNames(selection, { names, source: "results" })).toEqual([
+    const tensors = LLAMA.modules.flatMap(({ tensor, bias }) => (bias ? [tensor, bias] : [tensor]));
+    expect(checkNames(selection, { results: LLAMA, tensors })).toEqual([]);
+    expect(checkNames(selection, { results: LLAMA, tensors: null })).toEqual([
       expect.stringMatching(/results only, not against the model/),
     ]);
   });
 
   it("refuses a name that matches nothing, a beginning of a name among them", () => {
-    const names = selection.parameterNames.map((name) => name.replace(".bias", ".bias.extra"));
-    expect(() => checkNames(selection, { names, source: "model" })).toThrow(
+    const tensors = selection.parameterNames.map((name) => name.replace(".bias", ".bias.extra"));
+    expect(() => checkNames(selection, { results: LLAMA, tensors })).toThrow(
       /1 of 3 selected parameters match nothing.*layers\.11\.self_attn\.q_proj\.bias/,
     );
+  });
+
+  it("compares the names that are written, which transformers gives, not those of the checkpoint", () => {
+    const part = scanResults([scored("layers.0.mlp.up_proj", 1)]);
+    const tensors = ["embed_tokens.weight", "layers.0.mlp.up_proj.weight"];
+    // Of the model, without its head, transformers makes model.layers.0: the part scanned does not show that.
+    expect(() => checkNames(select(part), { results: part, tensors })).toThrow(
+      /match nothing in the model.*"layers.0.mlp.up_proj.weight".*part/,
+    );
+    const whole = scanResults([scored("embed_tokens", 1, { part: "embedding" }), ...part.modules]);
+    expect(checkNames(select(whole), { results: whole, tensors })).toEqual([]);
+    // The original tool's results have the names of transformers; the checkpoint of GPT-2 has not.
+    const imported = scanResults([scored("transformer.h.0.mlp.c_fc", 1)]);
+    const gpt2 = ["wte.weight", "h.0.mlp.c_fc.weight"];
+    expect(checkNames(select(imported), { results: imported, tensors: gpt2 })).toEqual([]);
   });
 });

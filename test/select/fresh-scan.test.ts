@@ -37,7 +37,7 @@ afterAll(() => rm(folder, { recursive: true }));
 describe("a fresh scan of the embedded model", () => {
   it.each([25, 50])("gives the YAML of the original tool at %i %%, byte for byte", async (topPercent) => {
     const dialect = dialectNamed("original");
-    const selection = select(results, dialect.rules({ topPercent }));
+    const selection = dialect.select(results, { topPercent });
     const { paths } = await writeSelection(folder, selection, { results, dialect });
     const yaml = `snr_results_${NAME}_unfrozenparameters_${topPercent}percent.yaml`;
     expect(paths).toContain(join(folder, yaml));

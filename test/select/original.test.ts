@@ -1,10 +1,9 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { original, originalScores } from "../../src/select/dialects/original.ts";
-import { select } from "../../src/select/select.ts";
 import { formatFlat, formatSorted } from "../../src/snr/original-results.ts";
 import { parseResults, readResults } from "../../src/snr/results-file.ts";
-import { moduleResult, scanResults } from "./results.ts";
+import { moduleResult, scanResults, scored } from "./results.ts";
 
 const FIXTURES = new URL("../fixtures/", import.meta.url);
 
@@ -14,7 +13,7 @@ function fixture(name: string): string {
 
 function emitted(json: string, topPercent: number): Map<string, string> {
   const results = parseResults(fixture(json), json);
-  const selection = select(results, original.rules({ topPercent }));
+  const selection = original.select(results, { topPercent });
   return new Map(original.emit(selection, results).files.map((file) => [file.path, file.content]));
 }
 
@@ -54,6 +53,46 @@ describe("format original, from the original's own scores", () => {
   it("rewrites the published sorted results byte for byte: ties keep their order", () => {
     const json = "published/snr_results_akjindal53244-Llama-3.1-Storm-8B.json";
     expect(formatSorted(originalScores(parseResults(fixture(json), json)))).toBe(fixture(json));
+  });
+});
+
+describe("format original, as a selection", () => {
+  const file = "original/snr_results_wordnet-llama-2m.json";
+
+  it.each([1, 25, 50])("holds at %i %% the modules that its list names, and their parameters", (percent) => {
+    const results = parseResults(fixture(file), file);
+    const list = emitted(file, percent).get(
+      `snr_results_wordnet-llama-2m_unfrozenparameters_${percent}percent.yaml`,
+    );
+    const listed = [...(list ?? "").matchAll(/^- \^?(.+?)(?:\.weight\$)?$/gm)].map(([, name]) => name);
+    const { modules } = original.select(results, { topPercent: percent });
+    expect(modules.map(({ name }) => name).sort()).toEqual(listed.sort());
+  });
+
+  it("counts norms, an embedding tied to the head once, and no single experts", () => {
+    const results = scanResults(
+      [
+        scored("model.embed_tokens", 1, { shape: [16, 4], part: "embedding", tiedTo: "lm_head.weight" }),
+        moduleResult("model.layers.0.norm", { shape: [4], sigmaMax: 1, skipped: "a norm" }),
+        scored("model.layers.0.mlp.experts.down_proj[0]", 9, {
+          tensor: "model.layers.0.mlp.experts.down_proj",
+          expert: 0,
+        }),
+      ],
+      100,
+    );
+    const { parameters, parameterNames } = original.select(results, { topPercent: 100 });
+    expect(parameterNames).toEqual(["model.embed_tokens.weight", "model.layers.0.norm.weight"]);
+    expect(parameters).toEqual({ trainable: 68, total: 100, share: 0.68 });
+  });
+
+  it("writes the two lines that it always has where the percentage picks nothing else", () => {
+    const results = scanResults([scored("model.layers.0.q_proj", 1)]);
+    const selection = original.select(results, { topPercent: 0 });
+    expect(selection.parameterNames).toEqual([]);
+    expect(original.emit(selection, results).files.at(-1)?.content).toBe(
+      "unfrozen_parameters:\n- ^lm_head.weight$\n- ^model.embed_tokens.weight$\n# q_proj layers\n",
+    );
   });
 });
 
@@ -135,6 +174,8 @@ describe("format original, from a scan", () => {
     { embeddings: "never" },
     { include: ["*"] },
   ] as const)("refuses %o, which the original cannot express", (options) => {
-    expect(() => original.rules(options)).toThrow(/cannot express/);
+    expect(() => original.select(scanResults([scored("model.layers.0.q_proj", 1)]), options)).toThrow(
+      /cannot express/,
+    );
   });
 });

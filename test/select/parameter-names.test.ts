@@ -40,4 +40,17 @@ describe("parameterNaming()", () => {
     const bare = body.map((name) => name.slice(prefix.length));
     expect(bare.map(parameterNaming(bare))).toEqual(body);
   });
+
+  it.each([
+    ["gpt2", "transformer.h.1."],
+    ["bloom", "transformer.h.1."],
+    ["llama", "model.layers.1.self_attn."],
+    ["gpt-neox", "gpt_neox.layers.1.attention.query_key_value."],
+  ])("tells the prefix of %s from %s alone, as after a scan of a part", (model, begin) => {
+    const body = read(model).memory.filter((name) => name.startsWith(begin));
+    const prefix = begin.slice(0, begin.indexOf(".") + 1);
+    const bare = body.map((name) => name.slice(prefix.length));
+    expect(bare.length).toBeGreaterThan(0);
+    expect(bare.map(parameterNaming(bare))).toEqual(body);
+  });
 });

@@ -75,6 +75,18 @@ describe("select()", () => {
       scored("lm_head", 30, { shape: [16, 4], part: "head", tiedTo: "model.embed_tokens.weight" }),
     ]);
     expect(select(both, { embeddings: "always" }).parameters.trainable).toBe(64 + 32);
+    const [embedding, ...others] = RESULTS.modules;
+    const head = scored("lm_head", 30, { shape: [16, 4], part: "head" });
+    const saidOnce = scanResults([...(embedding ? [embedding] : []), head, ...others]);
+    expect(names({ embeddings: "always" }, saidOnce)).toEqual(["model.embed_tokens", "0.up", "1.down"]);
+  });
+
+  it("leaves out an embedding that the scan had to skip, even under `always`", () => {
+    const packed = scanResults([
+      moduleResult("model.embed_tokens", { part: "embedding", skipped: "F4 does not hold real numbers" }),
+      scored("model.layers.0.q_proj", 1),
+    ]);
+    expect(names({ embeddings: "always" }, packed)).toEqual(["0.q"]);
   });
 
   it("trains an untied head too under `always`", () => {
@@ -107,6 +119,13 @@ describe("select()", () => {
     expect(selection.modules.map(({ expert }) => expert)).toEqual([2, 3]);
     expect(selection.parameterNames).toEqual(["model.layers.0.mlp.experts.down_proj"]);
     expect(selection.parameters.trainable).toBe(32);
+  });
+
+  it("does not advise an estimator that has no scores either", () => {
+    const unscored = { spectrum: "nothing is noise", calibrated: "nothing is signal" };
+    const results = scanResults([scored("model.layers.0.q_proj", null, { unscored })]);
+    expect(() => select(results)).toThrow(/none of the 1 modules .* has a score.*q_proj.*nothing is noise/);
+    expect(() => select(scanResults([]))).toThrow(/none of the 0 modules .* has a score$/);
   });
 
   it("never takes what has no score, and unrankedModules() says why", () => {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { UsageError } from "../../src/errors.ts";
 import { openModel } from "../../src/hub/open-model.ts";
+import { writeSafetensors } from "../../src/safetensors/writer.ts";
 import type { ScanResults } from "../../src/snr/results.ts";
 import { type ScanOptions, scan } from "../../src/snr/scan.ts";
 import type { ScanProgress } from "../../src/snr/scan-progress.ts";
@@ -116,6 +117,23 @@ describe("scan()", () => {
       expect(skipped[0]?.skipped).toMatch(/NaN|Infinity|finite/);
     },
   );
+
+  it("fails, and skips nothing, when a module cannot be decoded", async () => {
+    const folder = await temporaryFolder();
+    const tensor = (name: string, dtype: "F8_E4M3" | "F32", shape: readonly number[], sizeBytes: number) => ({
+      name: `model.layers.0.mlp.up_proj.${name}`,
+      dtype,
+      shape,
+      blocks: [new Uint8Array(sizeBytes)],
+    });
+    await writeSafetensors(join(folder, "model.safetensors"), [
+      tensor("weight", "F8_E4M3", [8, 8], 64),
+      tensor("weight_scale_inv", "F32", [3, 5], 60),
+    ]);
+    await expect(scanFolder(folder)).rejects.toThrow(
+      /Cannot score "model.layers.0.mlp.up_proj": .* a scale of shape \[3,5\] does not fit/,
+    );
+  });
 
   it("says that a matrix of zeros is one", async () => {
     const tensors = tinyLlama(1, 12);

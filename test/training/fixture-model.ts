@@ -1,13 +1,15 @@
 // The tiny models of test/fixtures/gradients, with what torch and transformers computed (scripts/fixtures/gradients.py).
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { afterAll } from "vitest";
 import { decoderConfig } from "../../src/architectures/architectures.ts";
 import type { Model } from "../../src/hub/model.ts";
 import { openModel } from "../../src/hub/open-model.ts";
 import { decode } from "../../src/tensor/decode.ts";
 import { isFloatDType } from "../../src/tensor/dtype.ts";
+import { referenceWeights } from "../../src/training/frozen-weights.ts";
 import type { GraphSource } from "../../src/training/graphs.ts";
-import { divideWeights, weightsFolder } from "../../src/training/model-weights.ts";
+import { divideWeights, graphWeights } from "../../src/training/model-weights.ts";
 import type { Content } from "./run-graph.ts";
 
 export const FIXTURES = fileURLToPath(new URL("../fixtures/gradients/", import.meta.url));
@@ -29,8 +31,13 @@ export interface Fixture {
   readonly gradients: ReadonlyMap<string, Float32Array>;
 }
 
+const opened: Model[] = [];
+afterAll(() => Promise.all(opened.map((model) => model.close())));
+
+/** Opens a fixture; its model is closed after the test file. */
 export async function openFixture(name: string): Promise<Fixture> {
   const model = await openModel(FIXTURES + name);
+  opened.push(model);
   const { tensors, bytesOf } = readSafetensors(`${FIXTURES}${name}/expected.safetensors`);
   const floats = (key: string) => new Float32Array(bytesOf(key));
   const integers = (key: string) => new Int32Array(bytesOf(key));
@@ -74,15 +81,8 @@ export async function sourceOf(
   chunks: number,
 ): Promise<{ source: GraphSource; folder: string }> {
   const config = decoderConfig(model.config);
-  const { folder, files } = await weightsFolder(model);
-  const weights = divideWeights(model, config, {
-    trained,
-    locate: ({ file, begin, end }) => ({
-      location: files.get(file) ?? file,
-      offset: begin,
-      length: end - begin,
-    }),
-  });
+  const { folder, locate } = await referenceWeights(model, model.folder ?? "");
+  const weights = graphWeights(divideWeights(model, config, trained), locate);
   const source: GraphSource = {
     config,
     weights,

@@ -12,13 +12,13 @@
 //   r, t, vty, vtv, w   b x b, column-major;  ts  2b x b, packed
 #include "kernels.h"
 
-enum { b = BAND, QR = 8 };  // QR: columns that a panel's factorisation applies to the rest at once
+enum { b = BAND };
 
 typedef struct {
   double r[b * b], t[b * b], vty[b * b], vtv[b * b], w[b * b];
   double ts[2 * b * b];
   double rows[4 * b];
-  double tau[b], t8[QR * QR];
+  double tau[b], t8[EIGHT * EIGHT];
   double matrices[];  // v, packed, vxv
 } Workspace;
 
@@ -27,59 +27,44 @@ EXPORT(bandWorkspace) int band_workspace(int n) { return sizeof(Workspace) / 8 +
 
 // Factors columns c0 .. c0 + 7 of v (k rows) in place; r gets their part of R on and above the diagonal block.
 static NOINLINE void factor8(double *v, int k, int c0, double *tau, double *r, double *t8) {
-  for (int c = c0; c < c0 + QR; c++) {
+  for (int c = c0; c < c0 + EIGHT; c++) {
     double *x = v + (long)c * k + c;
     const int n = k - c;
     for (int i = c0; i < c; i++) r[c * b + i] = v[(long)c * k + i];
     tau[c] = householder(x, n, &r[c * b + c]);
-    for (int q = c + 1; q < c0 + QR; q++) {
+    for (int q = c + 1; q < c0 + EIGHT; q++) {
       double *y = v + (long)q * k + c;
       axpy(-tau[c] * dot(x, y, n), x, y, n);
     }
-    for (int q = c0; q < c; q++) t8[(c - c0) * QR + q - c0] = dot(x, v + (long)q * k + c, n);
+    for (int q = c0; q < c; q++) t8[(c - c0) * EIGHT + q - c0] = dot(x, v + (long)q * k + c, n);
   }
-  for (int c = 0; c < QR; c++)
+  for (int c = 0; c < EIGHT; c++)
     for (int i = 0; i < c; i++) v[(long)(c0 + c) * k + c0 + i] = 0;
-  // T(0:i, i) = -tau_i T(0:i, 0:i) V^T v_i
-  for (int i = 0; i < QR; i++) {
-    double z[QR];
-    for (int q = 0; q < i; q++) z[q] = t8[i * QR + q];
-    for (int q = 0; q < i; q++) {
-      double s = 0;
-      for (int p = q; p < i; p++) s += t8[p * QR + q] * z[p];
-      t8[i * QR + q] = -tau[c0 + i] * s;
-    }
-    t8[i * QR + i] = tau[c0 + i];
-  }
+  form_t8(tau + c0, t8);
 }
 
 // Applies the eight reflectors that begin at column c0 to columns c0 + 8 .. b - 1, two at a time.
 static NOINLINE void apply8(double *v, int k, int c0, const double *t8) {
   const double *v8 = v + (long)c0 * k + c0;
   const int n = k - c0;
-  for (int q = c0 + QR; q < b; q += 2) {
+  for (int q = c0 + EIGHT; q < b; q += 2) {
     double *x = v + (long)q * k + c0, *y = x + k;
-    double w[2 * QR], t[2 * QR];  // [half of the reflectors][column x or y][4]
+    double w[2 * EIGHT];
     dot_4x2(v8, k, x, y, n, w);
-    dot_4x2(v8 + 4L * k, k, x, y, n, w + QR);
-    for (int h = 0; h < 2; h++)
-      for (int i = 0; i < QR; i++) {
-        double s = 0;
-        for (int p = 0; p <= i; p++) s += t8[i * QR + p] * w[(p >> 2) * QR + h * 4 + (p & 3)];
-        t[(i >> 2) * QR + h * 4 + (i & 3)] = s;
-      }
-    subtract_4x2(v8, k, x, y, n, t);
-    subtract_4x2(v8 + 4L * k, k, x, y, n, t + QR);
+    dot_4x2(v8 + 4L * k, k, x, y, n, w + EIGHT);
+    times_t8(t8, w);
+    subtract_4x2(v8, k, x, y, n, w);
+    subtract_4x2(v8 + 4L * k, k, x, y, n, w + EIGHT);
   }
 }
 
 // QR factorisation of the panel v (k x b, k >= b): the reflectors stay in v, R goes to r.
 static void factor_panel(double *v, int k, double *tau, double *r, double *t8) {
-  for (int c0 = 0; c0 < b; c0 += QR) {
+  for (int c0 = 0; c0 < b; c0 += EIGHT) {
     factor8(v, k, c0, tau, r, t8);
     apply8(v, k, c0, t8);
-    for (int q = c0 + QR; q < b; q++)
-      for (int i = 0; i < QR; i++) {
+    for (int q = c0 + EIGHT; q < b; q++)
+      for (int i = 0; i < EIGHT; i++) {
         r[q * b + c0 + i] = v[(long)q * k + c0 + i];
         v[(long)q * k + c0 + i] = 0;
       }
@@ -145,8 +130,8 @@ static NOINLINE void tile_vty(const double *v, const double *y, int panels, doub
       { pair x = SPLAT(s + 4);  c01 = FMA(a0, x, c01); c11 = FMA(a1, x, c11); }
       { pair x = SPLAT(s + 8);  c02 = FMA(a0, x, c02); c12 = FMA(a1, x, c12); }
       { pair x = SPLAT(s + 12); c03 = FMA(a0, x, c03); c13 = FMA(a1, x, c13); }
-      v += 4;
       KEEP_POINTERS(v, s);
+      v += 4;
     }
   STORE(out, c00);
   STORE(out + 2, c10);

@@ -44,26 +44,73 @@ static inline __attribute__((always_inline)) void load_rest(const char *p, int d
   load4(bytes, dtype, low, high);
 }
 
-static inline __attribute__((always_inline)) double max_abs_as(const char *p, int count, int dtype) {
-  pair most = ZERO, taint = ZERO, low, high;
-  for (int i = 0; i < count; i += 4, p += 4 * element_bytes(dtype)) {
-    if (count - i >= 4) load4(p, dtype, &low, &high);
-    else load_rest(p, dtype, count - i, &low, &high);
-    most = wasm_f64x2_pmax(most, wasm_f64x2_pmax(wasm_f64x2_abs(low), wasm_f64x2_abs(high)));
-    taint = ADD(taint, ADD(MUL(low, ZERO), MUL(high, ZERO)));  // 0, or NaN once an element is not finite
+static double max_abs_f64(const char *p, int count) {
+  v128_t most = ZERO, taint = ZERO;
+  int i = 0;
+  for (; i + 2 <= count; i += 2, p += 16) {
+    pair x = LOAD(p);
+    most = wasm_f64x2_pmax(most, wasm_f64x2_abs(x));
+    taint = ADD(taint, MUL(x, ZERO));  // 0, or NaN once an element is not finite
   }
-  double a = wasm_f64x2_extract_lane(most, 0), b = wasm_f64x2_extract_lane(most, 1);
-  return (a > b ? a : b) + sum2(taint);
+  double a = wasm_f64x2_extract_lane(most, 0), b = wasm_f64x2_extract_lane(most, 1), rest = sum2(taint);
+  if (b > a) a = b;
+  if (i < count) {
+    double x;
+    __builtin_memcpy(&x, p, 8);
+    rest += x * 0;
+    if (x < 0) x = -x;
+    if (x > a) a = x;
+  }
+  return a + rest;
+}
+
+// Without their sign, the bits of floats are ordered as the floats are, NaN above Infinity.
+static unsigned max_magnitude32(const char *p, int count) {
+  v128_t most = ZERO;
+  int i = 0;
+  for (; i + 4 <= count; i += 4, p += 16)
+    most = wasm_u32x4_max(most, wasm_v128_and(LOAD(p), wasm_i32x4_const_splat(0x7fffffff)));
+  unsigned lanes[4], result = 0;
+  STORE(lanes, most);
+  for (int lane = 0; lane < 4; lane++)
+    if (lanes[lane] > result) result = lanes[lane];
+  for (; i < count; i++, p += 4) {
+    unsigned x;
+    __builtin_memcpy(&x, p, 4);
+    if ((x & 0x7fffffff) > result) result = x & 0x7fffffff;
+  }
+  return result;
+}
+
+static unsigned max_magnitude16(const char *p, int count) {
+  v128_t most = ZERO;
+  int i = 0;
+  for (; i + 8 <= count; i += 8, p += 16)
+    most = wasm_u16x8_max(most, wasm_v128_and(LOAD(p), wasm_i16x8_const_splat(0x7fff)));
+  unsigned short lanes[8];
+  unsigned result = 0;
+  STORE(lanes, most);
+  for (int lane = 0; lane < 8; lane++)
+    if (lanes[lane] > result) result = lanes[lane];
+  for (; i < count; i++, p += 2) {
+    unsigned short x;
+    __builtin_memcpy(&x, p, 2);
+    if ((x & 0x7fff) > (int)result) result = x & 0x7fff;
+  }
+  return result;
 }
 
 // Largest magnitude of count elements; NaN when any is NaN or Infinity.
 EXPORT(maxAbs) double max_abs(const char *p, int count, int dtype) {
-  switch (dtype) {
-    case F64: return max_abs_as(p, count, F64);
-    case F32: return max_abs_as(p, count, F32);
-    case F16: return max_abs_as(p, count, F16);
-    default: return max_abs_as(p, count, BF16);
-  }
+  pair most, unused;
+  unsigned bits[8] = {0};
+  if (dtype == F64) return max_abs_f64(p, count);
+  bits[0] = dtype == F32 ? max_magnitude32(p, count) : max_magnitude16(p, count);
+  if (dtype == F32) load4((const char *)bits, F32, &most, &unused);
+  else if (dtype == F16) load4((const char *)bits, F16, &most, &unused);
+  else load4((const char *)bits, BF16, &most, &unused);
+  double x = wasm_f64x2_extract_lane(most, 0);
+  return x + 0 * x;
 }
 
 // Tall: a is k x n, row-major and contiguous; panel p holds columns 4p .. 4p + 3: out[(p * k + i) * 4 + c].

@@ -3,19 +3,19 @@
 #include "kernels.h"
 
 // Accumulates the tile a^T b in c00 .. c13: c<half><column>, rows 0-1 in half 0, rows 2-3 in half 1.
-#define TILE_PRODUCT                                                                    \
+#define TILE_PRODUCT                                                                      \
   pair c00 = ZERO, c01 = ZERO, c02 = ZERO, c03 = ZERO;                                    \
   pair c10 = ZERO, c11 = ZERO, c12 = ZERO, c13 = ZERO;                                    \
-  const double *end = a + (long)k * 4;                                                  \
-  do {                                                                                  \
+  const double *end = a + (long)k * 4;                                                    \
+  do {                                                                                    \
     pair a0 = LOAD(a), a1 = LOAD(a + 2);                                                  \
-    { pair x = SPLAT(b);     c00 = FMA(a0, x, c00); c10 = FMA(a1, x, c10); }              \
-    { pair x = SPLAT(b + 1); c01 = FMA(a0, x, c01); c11 = FMA(a1, x, c11); }              \
-    { pair x = SPLAT(b + 2); c02 = FMA(a0, x, c02); c12 = FMA(a1, x, c12); }              \
+    { pair x = SPLAT(b);     c00 = FMA(a0, x, c00); c10 = FMA(a1, x, c10); } KEEP_ORDER;  \
+    { pair x = SPLAT(b + 1); c01 = FMA(a0, x, c01); c11 = FMA(a1, x, c11); } KEEP_ORDER;  \
+    { pair x = SPLAT(b + 2); c02 = FMA(a0, x, c02); c12 = FMA(a1, x, c12); } KEEP_ORDER;  \
     { pair x = SPLAT(b + 3); c03 = FMA(a0, x, c03); c13 = FMA(a1, x, c13); }              \
-    a += 4;                                                                             \
-    b += 4;                                                                             \
-    KEEP_POINTERS(a, b);                                                                \
+    KEEP_POINTERS(a, b);                                                                  \
+    a += 4;                                                                               \
+    b += 4;                                                                               \
   } while (a < end);
 
 // c += a^T b

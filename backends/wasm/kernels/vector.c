@@ -87,3 +87,9 @@ NOINLINE void subtract_4x2(const double *v, int ldv, double *x, double *y, int n
     STORE(y + i, q);
   }
 }
+
+// Whether FMA rounds once: (1 + e)^2 = 1 + 2e + e^2, and e^2 is lost when the product is rounded on its own.
+EXPORT(roundsOnce) int rounds_once(double e) {
+  const pair x = wasm_f64x2_splat(1 + e);
+  return wasm_f64x2_extract_lane(FMA(x, x, wasm_f64x2_splat(-(1 + 2 * e))), 0) != 0;
+}

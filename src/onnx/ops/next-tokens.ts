@@ -49,7 +49,7 @@ function shifted(g: Graph, x: Value, wrapped: 0 | 1): Value {
     axis: 1,
     begin: number(1),
     end: g.dimension(sequence),
-    size: `(${sequence}-1)`,
+    size: `${sequence} - 1`,
   });
   const first = slice(g, x, { axis: 1, begin: number(0), end: number(1), size: 1 });
   return concat(g, [rest, scale(g, first, wrapped)], { axis: 1, size: sequence });

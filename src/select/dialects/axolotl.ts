@@ -2,6 +2,7 @@
 // literal (unless followed by "+"), and `[a:b]` behind a pattern limits it to these rows of the first axis.
 import type { ScanResults } from "../../snr/results.ts";
 import { checkPatterns } from "../names.ts";
+import { select } from "../select.ts";
 import type { Selection } from "../selection.ts";
 import type { Dialect, DialectOutput } from "./dialect.ts";
 import {
@@ -19,7 +20,7 @@ export const axolotl: Dialect = {
   name: "axolotl",
   summary: "YAML for Axolotl (unfrozen_parameters); the selection file that this tool reads back",
   output: "file",
-  rules: (options) => options,
+  select,
   emit,
 };
 

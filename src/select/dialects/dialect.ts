@@ -25,11 +25,11 @@ export interface Dialect {
   /** `folder` when it writes several files. */
   readonly output: "file" | "folder";
   /**
-   * Selection options with what the dialect implies filled in.
+   * What its file is to train: `select`, but for a dialect that has rules of its own.
    *
-   * @throws UsageError when it cannot express one.
+   * @throws UsageError as `select`, or when the dialect cannot express an option.
    */
-  rules(options: SelectOptions): SelectOptions;
+  select(results: ScanResults, options: SelectOptions): Selection;
   /** @throws UsageError when it cannot express the selection, or a name would match more or less than meant. */
   emit(selection: Selection, results: ScanResults): DialectOutput;
 }

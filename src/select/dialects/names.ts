@@ -1,6 +1,7 @@
 // One exact parameter name a line, for torch or transformers by hand.
 import { UsageError } from "../../errors.ts";
 import type { ScanResults } from "../../snr/results.ts";
+import { select } from "../select.ts";
 import type { Selection } from "../selection.ts";
 import type { Dialect, DialectOutput } from "./dialect.ts";
 import { namingWarnings, requireWhole, trainedParameters } from "./parameters.ts";
@@ -10,7 +11,7 @@ export const names: Dialect = {
   name: "names",
   summary: "one parameter name a line, as model.named_parameters() gives them",
   output: "file",
-  rules: (options) => options,
+  select,
   emit,
 };
 

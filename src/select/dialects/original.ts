@@ -12,7 +12,7 @@ import {
 import { pythonFloat } from "../../snr/python-json.ts";
 import type { ModuleResult, ScanResults } from "../../snr/results.ts";
 import { parameterNaming, tensorNames } from "../parameter-names.ts";
-import type { SelectOptions } from "../select.ts";
+import { describeSelection, type SelectOptions, withDefaults } from "../select.ts";
 import type { Selection } from "../selection.ts";
 import { quotaOf } from "../strategies.ts";
 import type { Dialect, DialectOutput } from "./dialect.ts";
@@ -23,9 +23,26 @@ export const original: Dialect = {
   name: "original",
   summary: "the three files of the original Spectrum tool (implies --count floor)",
   output: "folder",
-  rules,
+  select,
   emit,
 };
+
+/**
+ * What its list trains: the best of each of its types, norms among them, and always the embedding and the head. It may
+ * be nothing else, where the percentage is small.
+ */
+function select(results: ScanResults, options: SelectOptions): Selection {
+  const selectRules = withDefaults(rules(options));
+  const naming = parameterNaming(tensorNames(results));
+  const names = new Set<string>(ALWAYS);
+  for (const listed of listedByType(originalScores(results), selectRules.topPercent).values())
+    for (const name of listed) names.add(`${name}.weight`);
+  const chosen = results.modules.filter(({ tensor, tiedTo, expert }) =>
+    [tensor, tiedTo].some((name) => expert === undefined && name !== undefined && names.has(naming(name))),
+  );
+  const scores = chosen.map((module) => [module, module.snr?.spectrum ?? null] as const);
+  return describeSelection(results, selectRules, new Map(scores));
+}
 
 function rules(options: SelectOptions): SelectOptions {
   const { strategy = "per-type", estimator = "spectrum", count = "floor", embeddings = "auto" } = options;
@@ -70,13 +87,21 @@ function percentWord(percent: number): string {
 }
 
 function yaml(scores: OriginalScores, percent: number): string {
-  const lines = ["unfrozen_parameters:", "- ^lm_head.weight$", "- ^model.embed_tokens.weight$"];
-  for (const [type, names] of rankedByType(scores)) {
-    lines.push(comment(`${type} layers`));
-    const count = quotaOf(names.length, { percent, count: "floor" });
-    lines.push(...names.slice(0, count).map((name) => `- ${name}`));
+  const lines = ["unfrozen_parameters:", ...ALWAYS.map((name) => `- ^${name}$`)];
+  for (const [type, names] of listedByType(scores, percent)) {
+    lines.push(comment(`${type} layers`), ...names.map((name) => `- ${name}`));
   }
   return `${lines.join("\n")}\n`;
+}
+
+/** What it lists whatever the scores. */
+const ALWAYS = ["lm_head.weight", "model.embed_tokens.weight"] as const;
+
+/** The modules that it lists of each of its types, which may be none. */
+function listedByType(scores: OriginalScores, percent: number): ReadonlyMap<string, readonly string[]> {
+  const quota = { percent, count: "floor" } as const;
+  const ranked = [...rankedByType(scores)];
+  return new Map(ranked.map(([type, names]) => [type, names.slice(0, quotaOf(names.length, quota))]));
 }
 
 /** The original's scores of a scan, in the order in which it would have found the modules. */

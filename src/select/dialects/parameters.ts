@@ -18,11 +18,11 @@ export function trainedParameters(selection: Selection, results: ScanResults): r
   const naming = parameterNaming(tensorNames(results));
   const parameters = new Map<string, TrainedParameter>();
   for (const { tensor, bias, type, expert } of selection.modules) {
-    if (!parameters.has(tensor)) {
-      const rows = expert === null ? null : selectedExperts(tensor, selection, results);
-      parameters.set(tensor, { name: naming(tensor), type, rows });
-    }
-    if (bias !== null) parameters.set(bias, { name: naming(bias), type, rows: null });
+    if (parameters.has(tensor)) continue;
+    // The bias of fused experts has one row for each, as their weight has.
+    const rows = expert === null ? null : selectedExperts(tensor, selection, results);
+    parameters.set(tensor, { name: naming(tensor), type, rows });
+    if (bias !== null) parameters.set(bias, { name: naming(bias), type, rows });
   }
   return [...parameters.values()].toSorted((a, b) => (a.type === b.type ? 0 : a.type < b.type ? -1 : 1));
 }

@@ -2,6 +2,7 @@
 // rest is applied with `re.match` as it stands. So dots are escaped, and nothing may be quoted.
 import type { ScanResults } from "../../snr/results.ts";
 import { checkPatterns } from "../names.ts";
+import { select } from "../select.ts";
 import type { Selection } from "../selection.ts";
 import type { Dialect, DialectOutput } from "./dialect.ts";
 import {
@@ -18,7 +19,7 @@ export const trl: Dialect = {
   name: "trl",
   summary: "YAML for TRL scripts with spectrum_config_path",
   output: "file",
-  rules: (options) => options,
+  select,
   emit,
 };
 

@@ -1,0 +1,82 @@
+// A dataset as the trainer takes it: read with the artifacts' tokenizer and template, packed on disk, cut into batches.
+import { loadTokenizer } from "../chat/load-tokenizer.ts";
+import { type PackDatasetOptions, type PackedDataset, packDataset } from "../chat/packed-dataset.ts";
+import { chatTemplate } from "../chat/template.ts";
+import type { ChatTokenizer } from "../chat/tokenizer.ts";
+import { UsageError } from "../errors.ts";
+import type { BatchSource } from "./batch-source.ts";
+import type { Manifest } from "./manifest.ts";
+import { readManifest } from "./read-manifest.ts";
+
+/** Positions of a sequence when nobody says; fewer where the model has fewer. */
+const DEFAULT_SEQUENCE = 512;
+
+/** Options of {@link openTrainingData}. */
+export interface TrainingDataOptions
+  extends Pick<PackDatasetOptions, "packing" | "onBadRecord" | "onSkip" | "onProgress" | "signal"> {
+  /** Folder for the packed tokens; a dataset that is packed there already is not packed again. */
+  readonly folder: string;
+  /** Positions of a sequence, at most the model's; default 512. */
+  readonly sequence?: number;
+  /** Sequences of a batch; default 1. */
+  readonly batchSize?: number;
+  /** Shuffles each epoch anew; null keeps the order. Default 0. */
+  readonly seed?: number | null;
+  /** Default `assistant`. */
+  readonly trainOn?: PackDatasetOptions["trainOn"];
+}
+
+/** Packed data, and what of it there is. */
+export interface TrainingData extends BatchSource {
+  readonly dataset: PackedDataset;
+}
+
+/**
+ * Opens a dataset for training or evaluating artifacts.
+ *
+ * @param path a file or a folder: JSON Lines, JSON, CSV, Parquet.
+ * @throws UsageError for options that cannot be, or a tokenizer whose ids the model does not have; Error naming the first
+ * record that cannot be used, unless these are skipped.
+ */
+export async function openTrainingData(
+  artifacts: string,
+  path: string,
+  options: TrainingDataOptions,
+): Promise<TrainingData> {
+  const manifest = await readManifest(artifacts);
+  const { batchSize = 1, seed = 0, trainOn = "assistant" } = options;
+  if (!Number.isSafeInteger(batchSize) || batchSize < 1)
+    throw new UsageError(`Cannot make batches of ${batchSize} sequences: expected a whole number from 1`);
+  const sequence = options.sequence ?? Math.min(DEFAULT_SEQUENCE, manifest.maxSequence);
+  if (sequence > manifest.maxSequence)
+    throw new UsageError(
+      `Cannot train on sequences of ${sequence} tokens: ${manifest.model.id} has ${manifest.maxSequence} positions`,
+    );
+  const tokenizer = await tokenizerOf(artifacts, manifest);
+  const template = chatTemplate(manifest.chatTemplate, tokenizer?.tokenizerConfig ?? {});
+  const dataset = await packDataset(path, { ...options, sequence, trainOn, tokenizer, template });
+  if (dataset.header.vocabularySize > manifest.vocabularySize)
+    throw new UsageError(
+      `Cannot train on ${path}: it has the token ${dataset.header.vocabularySize - 1}, and the embedding of ${manifest.model.id} has ${manifest.vocabularySize} rows`,
+    );
+  return {
+    dataset,
+    sequences: dataset.header.rows,
+    batchSize,
+    batches: ({ epoch, skip }) =>
+      dataset.batches({ batch: batchSize, seed, epoch, skip: Math.ceil(skip / batchSize) }),
+  };
+}
+
+/** The artifacts' tokenizer; null where the data is to bring tokens and there is none. */
+async function tokenizerOf(
+  artifacts: string,
+  { chatTemplate: kind }: Manifest,
+): Promise<ChatTokenizer | null> {
+  try {
+    return await loadTokenizer(artifacts);
+  } catch (error) {
+    if (kind === "none" && error instanceof UsageError) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,123 @@
+// What an export will be: decided and checked before the first byte is written.
+import { decoderConfig } from "../architectures/architectures.ts";
+import { type DecoderConfig, EMBEDDING, HEAD } from "../architectures/decoder.ts";
+import type { TemplateKind } from "../chat/template.ts";
+import { UsageError } from "../errors.ts";
+import type { Model, ModelTensor } from "../hub/model.ts";
+import { type ArtifactTokenizer, artifactTokenizer } from "./artifact-tokenizer.ts";
+import { type GraphSource, newRowsOf } from "./graphs.ts";
+import type { AdamWConstants, TrainableParameter } from "./manifest.ts";
+import { type DividedWeights, divideWeights } from "./model-weights.ts";
+
+/** Options of `exportArtifacts`. */
+export interface ExportOptions {
+  /** Parameters that train: names of the checkpoint, or those that transformers gives. */
+  readonly parameterNames: readonly string[];
+  /** Where the names came from, for the manifest; default: that they were given. */
+  readonly selectionSource?: string;
+  /** Folder to write; it must not exist, or be empty. */
+  readonly out: string;
+  /** Default `chatml`. `none` needs no tokenizer. */
+  readonly chatTemplate?: TemplateKind;
+  /** Whether embedding and head train, and of them only the rows of tokens that chatml adds (default). */
+  readonly trainEmbeddings?: "new-rows" | "all" | "none";
+  /** Whether frozen weights stay in the model's files (default) or are copied into the folder. */
+  readonly weights?: "reference" | "copy";
+  /** Longest sequence; default: what the model was made for, and at most 32,768. */
+  readonly maxSequence?: number;
+  /** Chunks that a sequence's attention is cut into. Default 4. */
+  readonly queryChunks?: number;
+  /** Chunks that the logits are cut into. Default 4. */
+  readonly headChunks?: number;
+  /** Constants of the optimizer; default: torch's for AdamW. */
+  readonly adamw?: Partial<AdamWConstants>;
+}
+
+/** Each position has a row in the tables of angles, which the graphs hold. */
+const MAX_SEQUENCE = 32768;
+
+/** Everything that is decided before the first byte is written. */
+export interface ExportPlan {
+  readonly model: Model;
+  readonly modelFolder: string;
+  readonly options: ExportOptions;
+  readonly config: DecoderConfig;
+  readonly divided: DividedWeights;
+  readonly tokenizer: ArtifactTokenizer;
+  readonly newRows: readonly NewRows[];
+  readonly maxSequence: number;
+}
+
+/** Rows of tokens that the model has none for, which follow those of a tensor. */
+export interface NewRows {
+  /** The tensor by the name that transformers gives it. */
+  readonly parameter: string;
+  readonly tensor: ModelTensor;
+  readonly count: number;
+}
+
+/**
+ * Checks what is asked of an export and decides what it will be.
+ *
+ * @throws UsageError as exportArtifacts says.
+ */
+export async function planExport(model: Model, options: ExportOptions): Promise<ExportPlan> {
+  const { chatTemplate = "chatml", trainEmbeddings = "new-rows" } = options;
+  const config = decoderConfig(model.config);
+  const modelFolder = model.folder;
+  if (modelFolder === null) {
+    throw new UsageError(
+      `Cannot export ${model.id}: its weights are streamed, and the artifacts need them on this machine; open the model without streaming`,
+    );
+  }
+  const tables = config.tied ? [EMBEDDING] : [EMBEDDING, HEAD];
+  const trained = [...options.parameterNames, ...(trainEmbeddings === "all" ? tables : [])];
+  const divided = divideWeights(model, config, trained);
+  const tokenizer = await artifactTokenizer(modelFolder, chatTemplate);
+  const end = Math.max(0, ...tokenizer.addedTokens.map(({ id }) => id + 1));
+  const count = Math.max(0, end - config.vocabularySize);
+  if (count > 0 && trainEmbeddings === "none") {
+    throw new UsageError(
+      `Cannot export ${model.id}: it has no embedding for ${tokenizer.addedTokens.map(({ content }) => content).join(", ")}, and none is to be trained; train embeddings "new-rows", or use the chat template "model" or "none"`,
+    );
+  }
+  const newRows = tables.flatMap((parameter) => {
+    const tensor = divided.tensors.get(parameter);
+    return tensor === undefined || count === 0 ? [] : [{ parameter, tensor, count }];
+  });
+  const maxSequence = sequenceLimit(config, options.maxSequence);
+  return { model, modelFolder, options, config, divided, tokenizer, newRows, maxSequence };
+}
+
+function sequenceLimit({ maxPositions }: DecoderConfig, asked: number | undefined): number {
+  const limit = asked ?? Math.min(maxPositions, MAX_SEQUENCE);
+  if (Number.isSafeInteger(limit) && limit >= 1 && limit <= maxPositions) return limit;
+  throw new UsageError(`Cannot export for sequences of ${limit}: expected 1 to ${maxPositions} tokens`);
+}
+
+/** The trainable parameters in the order of the graphs' inputs. */
+export function parametersOf({ divided, newRows }: ExportPlan): readonly TrainableParameter[] {
+  const whole = [...divided.tensors.values()]
+    .filter((tensor) => divided.trained.has(tensor))
+    .map(({ name, shape }) => ({ name, tensor: name, shape, decay: shape.length > 1, firstRow: null }));
+  const rows = newRows.map(({ tensor: { name, shape }, count }) => ({
+    name: newRowsOf(name),
+    tensor: name,
+    shape: [count, ...shape.slice(1)],
+    decay: true,
+    firstRow: shape[0] ?? 0,
+  }));
+  return [...whole, ...rows];
+}
+
+/** The parameters of the graphs, new rows included. */
+export function withNewRows(
+  { newRows }: ExportPlan,
+  weights: GraphSource["weights"],
+): GraphSource["weights"] {
+  const rows = newRows.map(({ parameter, tensor: { name, shape }, count }) => {
+    const weight = { kind: "trained", name: newRowsOf(name), shape: [count, ...shape.slice(1)] } as const;
+    return [newRowsOf(parameter), weight] as const;
+  });
+  return new Map([...weights, ...rows]);
+}

@@ -1,0 +1,47 @@
+import { describe, expect, it } from "vitest";
+import { BACKEND_NAMES, listBackends, openBackend } from "../../backends/index.ts";
+import { UsageError } from "../../src/errors.ts";
+
+const options = { precision: "exact", threads: 1 } as const;
+
+describe("openBackend()", () => {
+  it("takes wasm for auto, and says so", async () => {
+    const { backend, notes } = await openBackend("auto", options);
+    expect(backend.name).toBe("wasm");
+    expect(notes).toEqual(["auto took the backend wasm"]);
+    await backend.close();
+  });
+
+  it("opens each backend by its name, without a note", async () => {
+    for (const name of BACKEND_NAMES) {
+      const { backend, notes } = await openBackend(name, options);
+      expect(backend.name).toBe(name);
+      expect(notes).toEqual([]);
+      await backend.close();
+    }
+  });
+
+  it("refuses a name that no backend has, and lists those there are", async () => {
+    for (const name of ["gpu", "", "toString", "__proto__"]) {
+      await expect(openBackend(name, options)).rejects.toThrow(UsageError);
+      await expect(openBackend(name, options)).rejects.toThrow(
+        /there is no such backend; choose auto, wasm or reference/,
+      );
+    }
+  });
+
+  it("says of the planned backends that this version does not have them", async () => {
+    for (const name of ["onnxruntime-cpu", "cuda", "webgpu"]) {
+      await expect(openBackend(name, options)).rejects.toThrow(/this version does not have it yet/);
+    }
+  });
+});
+
+describe("listBackends()", () => {
+  it("states the availability of each, in the order that auto tries", async () => {
+    expect(await listBackends()).toEqual([
+      { name: "wasm", availability: { ok: true } },
+      { name: "reference", availability: { ok: true } },
+    ]);
+  });
+});

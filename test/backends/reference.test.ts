@@ -1,0 +1,4 @@
+import * as reference from "../../backends/reference/index.ts";
+import { testBackend } from "./conformance.ts";
+
+testBackend(reference);

@@ -1,0 +1,248 @@
+import { mkdtemp, readdir, readFile, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { readSelection } from "../../src/select/selection-file.ts";
+import { parseResults, readResults } from "../../src/snr/results-file.ts";
+import { tinyLlama, writeTinyModel } from "../tiny-model.ts";
+import { CLI, ROOT, spectrum } from "./run.ts";
+
+const MODEL = "examples/wordnet-llama-2m";
+const PUBLISHED = "test/fixtures/published/snr_results_meta-llama-Meta-Llama-3-8B.json";
+
+function folder(): Promise<string> {
+  return mkdtemp(join(tmpdir(), "spectrum-cli-"));
+}
+
+describe("help and version", () => {
+  it("print on stdout and exit with 0", async () => {
+    const help = await spectrum(["--help"]);
+    expect(help).toMatchObject({ code: 0, stderr: "" });
+    expect(help.stdout).toMatch(/^Usage: spectrum COMMAND/m);
+    const { version } = JSON.parse(await readFile(join(ROOT, "package.json"), "utf8"));
+    expect(await spectrum(["--version"])).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
+  });
+
+  it.each(["scan", "select", "doctor"])(
+    "of %s fits 80 columns and names options that exist",
+    async (command) => {
+      const { code, stdout } = await spectrum([command, "--help"]);
+      expect(code).toBe(0);
+      for (const line of stdout.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
+      expect(stdout).toMatch(new RegExp(`^Usage: spectrum ${command}`, "m"));
+      expect((await spectrum(["help", command])).stdout).toBe(stdout);
+      expect(stdout).toContain("--json");
+    },
+  );
+
+  it("is printed on stderr, with exit code 2, when there is no command", async () => {
+    const { code, stdout, stderr } = await spectrum([]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain("Commands:");
+  });
+});
+
+describe("bad usage", () => {
+  it.each([
+    [["scan", MODEL, "--presicion", "fast"], /Unknown option --presicion; did you mean --precision\?/],
+    [["scna"], /Unknown command scna; did you mean scan\?/],
+    [["--hlep"], /did you mean --help\?/],
+    [["scan", MODEL, "--backend", "cuda", "--json"], /cuda/],
+    [["scan", MODEL, "--include", "zzz", "--json"], /zzz/],
+    [["scan", MODEL, "--cache", "x", "--no-cache"], /exclude each other/],
+    [["select", PUBLISHED, "--top-percent", "101"], /101/],
+    [["select", "package.json"], /package\.json/],
+    [["train", "x"], /does not have it/],
+  ])("%j exits with 2 and one sentence", async (args, sentence) => {
+    const { code, stdout, stderr } = await spectrum(args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toMatch(sentence);
+    const lines = stderr.trimEnd().split("\n");
+    expect(lines.at(-1)).toMatch(/^spectrum: /);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+
+  it("shows the stack with SPECTRUM_DEBUG=1", async () => {
+    const { code, stderr } = await spectrum(["scan"], { SPECTRUM_DEBUG: "1" });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/^\s+at /m);
+  });
+});
+
+describe("failure", () => {
+  it("exits with 1 and says which file is missing", async () => {
+    const { code, stdout, stderr } = await spectrum(["select", "nowhere/results.json"]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toMatch(/^spectrum: .*nowhere\/results\.json/);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+});
+
+describe("scan", () => {
+  it("writes results, draws them on stderr, and names the next command", async () => {
+    const out = join(await folder(), "new", "results.json");
+    const { code, stdout, stderr } = await spectrum(["scan", MODEL, "--out", out, "--no-cache"]);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
+    expect(stderr).toContain(`spectrum select ${out} `);
+    expect(stderr).toMatch(/^mlp\.down_proj +8 /m);
+    // Neither a redrawn line nor a colour goes into a log.
+    expect(stderr).not.toContain("\r");
+    expect(stderr).not.toContain("\u001b");
+    const results = await readResults(out);
+    expect(results.modules.filter((module) => module.snr?.spectrum != null)).toHaveLength(57);
+  });
+
+  it("prints with --json exactly one document on stdout, equal to the file", async () => {
+    const out = join(await folder(), "results.json");
+    const { code, stdout, stderr } = await spectrum(["scan", MODEL, "--out", out, "--no-cache", "--json"]);
+    expect(code).toBe(0);
+    expect(parseResults(stdout, "stdout")).toEqual(parseResults(await readFile(out, "utf8"), out));
+    expect(JSON.parse(stdout)).toEqual(JSON.parse(await readFile(out, "utf8")));
+    expect(stderr).toContain("modules have a score");
+  });
+
+  it("writes nothing with --json alone", async () => {
+    const before = await readdir(ROOT);
+    const { code, stdout } = await spectrum([
+      "scan",
+      MODEL,
+      "--include",
+      "mlp.up_proj",
+      "--no-cache",
+      "--json",
+    ]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout).modules).toHaveLength(8);
+    expect(await readdir(ROOT)).toEqual(before);
+  });
+
+  it("of a part without a matrix says that there is nothing to select, as select does", async () => {
+    const out = join(await folder(), "norms.json");
+    const scan = await spectrum(["scan", MODEL, "--include", "*norm", "--out", out, "--no-cache"]);
+    expect(scan.code).toBe(0);
+    expect(scan.stderr).toMatch(/No module has a score: there is nothing to select\.\n$/);
+    expect(scan.stderr).not.toContain("spectrum select");
+    const { code, stderr } = await spectrum(["select", out]);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(
+      /^spectrum: Nothing can be selected: none of the 17 modules .*norm, for one: a vector/,
+    );
+  });
+
+  it("refuses to write over a folder before it scans", async () => {
+    const out = await folder();
+    const { code, stderr } = await spectrum(["scan", MODEL, "--out", out]);
+    expect(code).toBe(2);
+    expect(stderr).toContain("it is a folder");
+    expect(stderr).not.toContain("modules have a score");
+  });
+
+  it("colours where asked to, not where NO_COLOR is set, and keeps to COLUMNS", async () => {
+    const args = ["scan", MODEL, "--no-cache", "--json"];
+    const [forced, none] = await Promise.all([
+      spectrum(args, { FORCE_COLOR: "3" }),
+      spectrum(args, { NO_COLOR: "1", COLUMNS: "40" }),
+    ]);
+    expect(forced.stderr).toContain("\u001b[48;2;");
+    expect(forced.stdout).not.toContain("\u001b");
+    expect(none.stderr).not.toContain("\u001b");
+    const pictures = none.stderr.slice(none.stderr.indexOf("\n\n"));
+    for (const line of pictures.split("\n")) expect(line.length).toBeLessThanOrEqual(40);
+  });
+});
+
+describe("Ctrl-C", () => {
+  it("ends a scan with 130, keeps the scores and says how to go on", async () => {
+    const model = await writeTinyModel(tinyLlama(6, 512));
+    const [cache, out] = [join(await folder(), "cache"), join(await folder(), "it's results.json")];
+    const args = ["scan", model, "--out", out, "--cache", cache];
+    let sent = false;
+    const first = await spectrum(args, {}, (stderr, kill) => {
+      if (sent || !stderr.includes("auto took")) return;
+      sent = true;
+      setTimeout(() => kill("SIGINT"), 50);
+    });
+    expect({ code: first.code, stdout: first.stdout }).toEqual({ code: 130, stdout: "" });
+    expect(first.stderr).toContain("Stopping");
+    const [, done, total] = /Interrupted after (\d+) of (\d+) matrices/.exec(first.stderr) ?? [];
+    expect(Number(total)).toBe(19);
+    // What it says to type, a shell reads as the same command.
+    expect(first.stderr).toContain(
+      `spectrum scan ${model} --out '${out.replace("'", "'\\''")}' --cache ${cache}`,
+    );
+
+    const second = await spectrum(args);
+    expect(second.code).toBe(0);
+    const known = Number(/, (\d+) of them known before/.exec(second.stderr)?.[1] ?? 0);
+    expect(known).toBeGreaterThanOrEqual(Number(done));
+    expect((await readResults(out)).modules.length).toBeGreaterThan(0);
+  });
+});
+
+describe("select", () => {
+  it("writes the selection of a published result file, and prints it with --json", async () => {
+    const out = join(await folder(), "selection.yaml");
+    const { code, stdout, stderr } = await spectrum([
+      "select",
+      PUBLISHED,
+      "--top-percent",
+      "25",
+      "--out",
+      out,
+      "--json",
+    ]);
+    expect(code).toBe(0);
+    const { parameterNames } = JSON.parse(stdout);
+    // 7 types of 32 layers, a quarter of each.
+    expect(parameterNames).toHaveLength(7 * 8);
+    const written = await readSelection(out);
+    expect(written.map(({ name }) => name).sort()).toEqual([...parameterNames].sort());
+    expect(stderr).toContain(out);
+    expect(stderr).toMatch(/checked against the results only/);
+  });
+
+  it("writes the three files of the original tool into a folder", async () => {
+    const out = await folder();
+    const { code } = await spectrum([
+      "select",
+      PUBLISHED,
+      "--format",
+      "original",
+      "--out",
+      join(out, "original"),
+    ]);
+    expect(code).toBe(0);
+    const files = await readdir(join(out, "original"), { recursive: true });
+    expect(files.filter((file) => /\.(json|yaml)$/.test(file))).toHaveLength(3);
+  });
+
+  it("writes nothing without --out, and says so", async () => {
+    const { code, stdout, stderr } = await spectrum(["select", PUBLISHED]);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
+    expect(stderr).toContain("Nothing is written without --out");
+  });
+
+  it("checks the names against a model that it is given", async () => {
+    const { code, stderr } = await spectrum(["select", PUBLISHED, "--model", MODEL]);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/match nothing in the model/);
+  });
+});
+
+describe("doctor", () => {
+  it("lists the backends, and prints the same as JSON", async () => {
+    const { code, stdout, stderr } = await spectrum(["doctor", "--json"], { HF_TOKEN: "hf_secretvalue" });
+    expect(code).toBe(0);
+    const findings = JSON.parse(stdout);
+    expect(findings.backends.map(({ name }: { name: string }) => name)).toContain("wasm");
+    expect(stderr).toMatch(/^ {2}wasm +ready/m);
+    expect(stdout + stderr).not.toContain("hf_secretvalue");
+  });
+});
+
+describe("the bin", () => {
+  it("can be executed as it is", async () => {
+    expect((await readFile(CLI, "utf8")).startsWith("#!/usr/bin/env node\n")).toBe(true);
+    expect((await stat(CLI)).mode & 0o111).toBe(0o111);
+  });
+});
