@@ -11,7 +11,11 @@ import { basename, dirname, join } from "node:path";
  */
 export async function replaceFile(path: string, content: Uint8Array | string): Promise<void> {
   const target = await targetOf(path);
-  await mkdir(dirname(target), { recursive: true });
+  try {
+    await mkdir(dirname(target), { recursive: true });
+  } catch (cause) {
+    throw cannotWrite(path, cause);
+  }
   const aside = join(dirname(target), `.${basename(target).slice(0, 100)}.${randomBytes(6).toString("hex")}`);
   try {
     const file = await open(aside, "wx");
@@ -24,8 +28,12 @@ export async function replaceFile(path: string, content: Uint8Array | string): P
     await rename(aside, target);
   } catch (cause) {
     await rm(aside, { force: true });
-    throw new Error(`Cannot write ${path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    throw cannotWrite(path, cause);
   }
+}
+
+function cannotWrite(path: string, cause: unknown): Error {
+  return new Error(`Cannot write ${path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
 }
 
 /** The regular file, existing or not yet, that `path` leads to. */
@@ -35,7 +43,7 @@ async function targetOf(path: string): Promise<string> {
     target = await realpath(path);
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return path;
-    throw error;
+    throw cannotWrite(path, error);
   }
   if (!(await stat(target)).isFile())
     throw new Error(`Cannot write ${path}: it is there and is no regular file`);

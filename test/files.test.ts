@@ -44,7 +44,8 @@ describe("replaceFile()", () => {
     await mkdir(join(folder, "d"));
     await expect(replaceFile(join(folder, "d"), "x")).rejects.toThrow(/no regular file/);
     await writeFile(join(folder, "f"), "");
-    await expect(replaceFile(join(folder, "f", "below"), "x")).rejects.toThrow();
+    await expect(replaceFile(join(folder, "f", "below"), "x")).rejects.toThrow(/^Cannot write .*below: /);
+    await expect(replaceFile(join(folder, "f", "a", "b"), "x")).rejects.toThrow(/^Cannot write .*b: /);
     expect((await readdir(folder)).sort()).toEqual(["d", "f"]);
   });
 });

@@ -91,11 +91,21 @@ export function createTokenizer({ tokenizerJson, tokenizerConfig }: TokenizerDoc
 }
 
 /**
+ * The longest text that is encoded, in UTF-16 units: some 250,000 tokens. One word without end, the worst case, takes
+ * about ten seconds and half a gigabyte at this length.
+ */
+export const MAX_TEXT_LENGTH = 2 ** 20;
+
+/**
  * Ids of a text; added tokens written in it count as such, nothing is put before or after it.
  *
- * @throws RangeError when a character has no token.
+ * @throws RangeError when the text is too long, or a character has no token.
  */
 export function encodeText(tokenizer: ChatTokenizer, text: string): EncodedText {
+  if (text.length > MAX_TEXT_LENGTH)
+    throw new RangeError(
+      `the text has ${text.length} characters, expected at most ${MAX_TEXT_LENGTH}: cut it into several records`,
+    );
   const { ids, tokens } = tokenizer.library.encode(text, { add_special_tokens: false });
   for (const [at, id] of ids.entries()) {
     if (!Number.isInteger(id))

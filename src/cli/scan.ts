@@ -1,5 +1,5 @@
 // spectrum scan: scores every module of a model and writes results.json.
-import { mkdir, stat } from "node:fs/promises";
+import { access, constants, mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import {
   renderHeatMap,
@@ -103,7 +103,14 @@ async function prepareFile(path: string): Promise<void> {
   const found = await stat(path).catch(() => null);
   if (found?.isDirectory())
     throw new UsageError(`Cannot write the results to ${path}: it is a folder; name a file`);
-  await mkdir(dirname(path), { recursive: true });
+  const folder = dirname(path);
+  try {
+    await mkdir(folder, { recursive: true });
+    await access(folder, constants.W_OK);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`Cannot write the results to ${path}: ${reason}`, { cause });
+  }
 }
 
 function describeInterruption(progress: ScanProgress | null, forgets: boolean, commandLine: string): string {

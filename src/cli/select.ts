@@ -87,7 +87,7 @@ export const selectCommand = defineCommand({
       terminal.print(`\nWrote ${dialect.summary}:`);
       for (const file of written.paths) terminal.print(`  ${file}`);
     }
-    for (const warning of warnings) terminal.print(`Note: ${warning}.`);
+    for (const warning of warnings) terminal.printNote(warning);
     if (options.json) await terminal.printDocument(selection);
     return EXIT.done;
   },

@@ -46,10 +46,14 @@ export class Terminal {
     this.#stderr.write(text.endsWith("\n") ? text : `${text}\n`);
   }
 
-  /** Prints an error as one sentence. Messages may quote foreign bytes: no control character reaches the terminal. */
+  /** Prints an error as one sentence. */
   printError(message: string): void {
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: removing them is the purpose
-    this.print(`spectrum: ${message.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, "?")}`);
+    this.print(`spectrum: ${printable(message)}`);
+  }
+
+  /** Prints what a person should know beside the result, as one sentence. */
+  printNote(text: string): void {
+    this.print(`Note: ${printable(text)}.`);
   }
 
   /** Shows one line in place of the one before it; `line` is shorter than the terminal is wide. */
@@ -78,6 +82,11 @@ export class Terminal {
       this.#stdout.write(text, (error) => (error && !isClosedPipe(error) ? reject(error) : resolve()));
     });
   }
+}
+
+/** Text that may quote foreign bytes: no control or invisible character but a line's end reaches the terminal. */
+function printable(text: string): string {
+  return text.replace(/(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, "?");
 }
 
 /** A reader that closed the pipe (`| head`) has all it wants: no reason to fail. */

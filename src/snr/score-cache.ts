@@ -33,13 +33,15 @@ export function openScoreCache(folder: string): ScoreCache {
       const { path, digest } = locate(folder, key);
       const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
         if (error.code === "ENOENT") return undefined;
-        throw error;
+        throw cannotUse(folder, error);
       });
       return text === undefined ? undefined : parseEntry(text, digest);
     },
     async put(key, statistics) {
       const { path, digest } = locate(folder, key);
-      await replaceFile(path, `${JSON.stringify({ key: digest, statistics })}\n`);
+      await replaceFile(path, `${JSON.stringify({ key: digest, statistics })}\n`).catch((error: Error) => {
+        throw cannotUse(folder, error);
+      });
     },
   };
 }
@@ -52,6 +54,13 @@ export function defaultScoreCacheFolder(
   const base =
     process.platform === "win32" ? env.LOCALAPPDATA : env.XDG_CACHE_HOME || join(homedir(), ".cache");
   return join(base ?? homedir(), "spectrum-tune", "scores");
+}
+
+function cannotUse(folder: string, cause: Error): Error {
+  return new Error(
+    `Cannot keep scores in ${folder}: ${cause.message}; name another folder for the cache, or scan without one`,
+    { cause },
+  );
 }
 
 function locate(folder: string, key: ScoreKey): { path: string; digest: string } {

@@ -241,6 +241,14 @@ describe("without a chat template", () => {
     expect(packed.header).toMatchObject({ tokens: 3, targets: 1, vocabularySize: 6 });
   });
 
+  it("refuses a text that is longer than any sequence, by its line", async () => {
+    const path = await write("long.jsonl", [{ text: "fine text" }, { text: "a".repeat(2 ** 20 + 1) }]);
+    const packing = packDataset(path, options({ template: null }));
+    await expect(packing).rejects.toThrow(
+      /long\.jsonl:2: the text has 1048577 characters, expected at most 1048576/,
+    );
+  });
+
   it("says what it needs of what is missing", async () => {
     const chat = await write("chat.jsonl", [{ messages: [{ role: "assistant", content: "a" }] }]);
     await expect(packDataset(chat, options({ template: null }))).rejects.toThrow(

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, stat } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, stat, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -135,6 +135,23 @@ describe("scan", () => {
     expect(code).toBe(2);
     expect(stderr).toContain("it is a folder");
     expect(stderr).not.toContain("modules have a score");
+  });
+
+  it("ends with 1 and a sentence when scores cannot be kept, whatever its threads are at", async () => {
+    // A link to nowhere: nothing is known there, and nothing can be written, which shows while others are computed.
+    const cache = join(await folder(), "scores");
+    await symlink(`${cache}-nowhere`, cache);
+    for (let i = 0; i < 4; i++) {
+      const { code, stderr } = await spectrum(["scan", MODEL, "--json", "--cache", cache]);
+      expect(stderr).toMatch(/^spectrum: Cannot keep scores in .*name another folder/m);
+      expect(code).toBe(1);
+    }
+  });
+
+  it("says before it scans that the results cannot be written there", async () => {
+    const { code, stderr } = await spectrum(["scan", MODEL, "--out", "package.json/results.json"]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^spectrum: Cannot write the results to package\.json\/results\.json: [^\n]+\n$/);
   });
 
   it("colours where asked to, not where NO_COLOR is set, and keeps to COLUMNS", async () => {

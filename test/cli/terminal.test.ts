@@ -75,10 +75,12 @@ describe("Terminal", () => {
     expect(stderr.written).toEqual([]);
   });
 
-  it("lets no control character of an error's message through", () => {
+  it("lets no control or invisible character of an error's message or a note through", () => {
     const stderr = recorder(true);
-    new Terminal(recorder(true), stderr, {}).printError("bad name \u001b[2J\u009b0m\u0007");
-    expect(stderr.written.join("")).toBe("spectrum: bad name ?[2J?0m?\n");
+    const terminal = new Terminal(recorder(true), stderr, {});
+    terminal.printError("bad name \u001b[2J\u009b0m\u0007");
+    terminal.printNote("w\u202e and\nx\u001b[1m");
+    expect(stderr.written.join("")).toBe("spectrum: bad name ?[2J?0m?\nNote: w? and\nx?[1m.\n");
   });
 
   it("is told of progress at most ten times a second, the first time at once", () => {

@@ -89,6 +89,14 @@ describe("scan()", () => {
     expect(await cachedBy(folder, { cache })).toBe(4);
   });
 
+  it("says which folder cannot keep scores, and what to do", async () => {
+    const folder = await writeTinyModel(tinyLlama(1, 8));
+    const cache = join(folder, "config.json");
+    await expect(scanFolder(folder, { cache })).rejects.toThrow(
+      /^Cannot keep scores in .*config\.json: .*; name another folder/,
+    );
+  });
+
   it("keeps what is done when it is aborted, and goes on from there", async () => {
     const cache = await temporaryFolder();
     const folder = await writeTinyModel(tinyLlama(6, 48));
