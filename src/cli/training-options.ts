@@ -6,7 +6,13 @@ import type { OptionTable, OptionValues } from "./arguments.ts";
 export const DATA_OPTIONS = {
   data: { kind: "text", value: "FILE", help: "File or folder: JSON Lines, JSON, CSV, Parquet" },
   sequence: { kind: "number", value: "N", least: 2, whole: true, help: "Tokens of a sequence (default 512)" },
-  "batch-size": { kind: "number", value: "N", least: 1, whole: true, help: "Sequences of a batch (default 1)" },
+  "batch-size": {
+    kind: "number",
+    value: "N",
+    least: 1,
+    whole: true,
+    help: "Sequences of a batch (default 1)",
+  },
   "train-on": {
     kind: "choice",
     choices: ["assistant", "last", "all"],
@@ -14,7 +20,13 @@ export const DATA_OPTIONS = {
   },
   "on-bad-record": { kind: "choice", choices: ["fail", "skip"], help: "Default fail" },
   backend: { kind: "text", value: "NAME", help: "auto (default), or one of spectrum doctor's" },
-  threads: { kind: "number", value: "N", least: 1, whole: true, help: "Threads in all (default: all processors)" },
+  threads: {
+    kind: "number",
+    value: "N",
+    least: 1,
+    whole: true,
+    help: "Threads in all (default: all processors)",
+  },
 } as const satisfies OptionTable;
 
 /** How a model becomes artifacts. */

@@ -60,7 +60,10 @@ export interface ProgressLine {
 }
 
 /** Draws such a line in at most `width` cells. */
-export function renderProgressLine({ done, label, optional, name }: ProgressLine, style: ReportStyle): string {
+export function renderProgressLine(
+  { done, label, optional, name }: ProgressLine,
+  style: ReportStyle,
+): string {
   const width = reportWidth(style);
   const wanted = Math.min(24, Math.max(6, Math.floor(width * 0.25)));
   const barWidth = Math.max(0, Math.min(wanted, width - 2 - displayWidth(label)));
@@ -72,6 +75,7 @@ export function renderProgressLine({ done, label, optional, name }: ProgressLine
     used += text.length + 2;
   }
   const room = width - used - 2;
-  const tail = room >= 10 && name !== "" ? `  ${dim(keepTail(printable(name), room, ellipsis(style)), style)}` : "";
+  const tail =
+    room >= 10 && name !== "" ? `  ${dim(keepTail(printable(name), room, ellipsis(style)), style)}` : "";
   return `${bar(done, barWidth, style)}  ${parts.join("  ")}${tail}`;
 }

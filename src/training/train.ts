@@ -4,7 +4,7 @@ import type { Artifacts } from "./artifacts.ts";
 import { openTrainingData, type TrainingDataOptions } from "./data.ts";
 import type { Evaluation } from "./evaluate.ts";
 import { type EvaluateOptions, evaluate as evaluateBatches } from "./evaluation-model.ts";
-import { type StepReport, train as trainOnBatches, type TrainOptions as TrainerOptions } from "./trainer.ts";
+import { type StepReport, type TrainOptions as TrainerOptions, train as trainOnBatches } from "./trainer.ts";
 
 /** Options of {@link train}: those of the data, and those of the loop. */
 export interface TrainOptions
@@ -29,7 +29,7 @@ export interface TrainOptions
  * signal's reason when aborted.
  *
  * @example
- * const artifacts = await exportArtifacts(model, { parameterNames: selection.parameterNames, out: "artifacts" });
+ * const artifacts = await exportArtifacts(model, selection, { out: "artifacts" });
  * for await (const step of train(artifacts, { data: "chat.jsonl", epochs: 1 })) console.log(step.loss);
  */
 export async function* train(
@@ -45,8 +45,7 @@ export async function* train(
     ...rest,
     batches,
     out,
-    ...(evaluation &&
-      heldOut && { evaluation: { batches: heldOut, everySteps: evaluation.everySteps } }),
+    ...(evaluation && heldOut && { evaluation: { batches: heldOut, everySteps: evaluation.everySteps } }),
   });
 }
 
