@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { openBackend } from "../../backends/index.ts";
 import type { Backend, GraphSession, GraphTensor } from "../backend.ts";
 import type { TokenBatch } from "../chat/batch.ts";
-import { BackendUnavailableError } from "../errors.ts";
+import { BackendUnavailableError, UsageError } from "../errors.ts";
 import type { Manifest } from "./manifest.ts";
 import type { NamedArrays } from "./tensor-file.ts";
 
@@ -77,6 +77,11 @@ export async function openArtifactGraph(
   });
   return {
     async run({ batch, items, outputs }) {
+      if (batch.sequence > manifest.maxSequence) {
+        throw new UsageError(
+          `Cannot run sequences of ${batch.sequence} tokens: the artifacts take at most ${manifest.maxSequence}; pack shorter ones, or export for longer ones`,
+        );
+      }
       const feeds = batchFeeds(session, batch, items);
       for (const { name, shape } of manifest.parameters) {
         const values = parameters.get(name);
