@@ -15,6 +15,7 @@ export type {
   MatrixSource,
   Precision,
 } from "./backend.ts";
+export type { Message } from "./chat/conversation.ts";
 export type { TemplateKind } from "./chat/template.ts";
 export { BackendUnavailableError, HubError, MatrixError, UsageError } from "./errors.ts";
 export type { ByteRange, Model, ModelFile, ModelTensor } from "./hub/model.ts";
@@ -57,6 +58,7 @@ export { type ScanOptions, scan } from "./snr/scan.ts";
 export type { ScanProgress } from "./snr/scan-progress.ts";
 export { defaultScoreCacheFolder } from "./snr/score-cache.ts";
 export { TOOL } from "./tool.ts";
+export { type AnswerOptions, answer } from "./training/answer.ts";
 export { type Artifacts, exportArtifacts } from "./training/artifacts.ts";
 export { openTrainingData, type TrainingData, type TrainingDataOptions } from "./training/data.ts";
 export type { Evaluation } from "./training/evaluate.ts";

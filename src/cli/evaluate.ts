@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { evaluate, exportArtifacts, renderEvaluation, UsageError } from "../index.ts";
+import { evaluate, exportArtifacts, type Model, renderEvaluation, UsageError } from "../index.ts";
 import type { OptionTable } from "./arguments.ts";
 import { defineCommand, EXIT } from "./command.ts";
 import { isArtifacts } from "./fine-tuning.ts";
@@ -40,7 +40,7 @@ export const evaluateCommand = defineCommand({
         artifacts = join(work, "artifacts");
         await using model = await openNamedModel(id, { ...options, stream: false }, { terminal, signal });
         const exportOptions = readExportOptions({ ...options, "train-embeddings": undefined });
-        await exportArtifacts(model, { parameterNames: [] }, { out: artifacts, ...exportOptions });
+        await exportArtifacts(model, anyParameter(model), { out: artifacts, ...exportOptions });
       }
       const evaluation = await evaluate(artifacts, {
         ...readDataOptions(options),
@@ -58,3 +58,10 @@ export const evaluateCommand = defineCommand({
     }
   },
 });
+
+/** Artifacts have something that trains; which it is makes no difference to an evaluation, so it is what is smallest. */
+function anyParameter(model: Model) {
+  const sizes = [...model.tensors.values()].map(({ name, begin, end }) => ({ name, bytes: end - begin }));
+  const [smallest] = sizes.sort((a, b) => a.bytes - b.bytes);
+  return { parameterNames: smallest ? [smallest.name] : [], source: "evaluation" };
+}

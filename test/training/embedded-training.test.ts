@@ -19,12 +19,8 @@ async function exported(percent: string): Promise<string> {
   const out = join(await temporaryFolder(), "artifacts");
   const model = await openModel(MODEL);
   const { weightDecay } = torch;
-  await exportArtifacts(model, {
-    parameterNames: torch.runs[percent].names,
-    out,
-    chatTemplate: "none",
-    adamw: { weightDecay },
-  });
+  const selection = { parameterNames: torch.runs[percent].names };
+  await exportArtifacts(model, selection, { out, chatTemplate: "none", adamw: { weightDecay } });
   await model.close();
   return out;
 }
@@ -70,7 +66,7 @@ describe("training the embedded model", () => {
     const model = await openModel(saved);
     const again = join(artifacts, "../again");
     const { names } = torch.runs["25"];
-    await exportArtifacts(model, { parameterNames: names, out: again, chatTemplate: "none" });
+    await exportArtifacts(model, { parameterNames: names }, { out: again, chatTemplate: "none" });
     await model.close();
     const losses: number[] = [];
     for (const [folder, checkpoint] of [
