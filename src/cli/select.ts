@@ -74,18 +74,20 @@ export const selectCommand = defineCommand({
     const dialect = dialectNamed(options.format ?? "axolotl");
     const results = await readResults(path);
     const selection = dialect.select(results, selectOptions(options));
+    // Also without --out: the dialect may refuse the selection, and its warnings are about the selection.
+    const { warnings: dialectWarnings } = dialect.emit(selection, results);
     const warnings = [
       ...checkNames(selection, await knownNames(results, options, { terminal, signal })),
       ...describeUnranked(unrankedModules(results, selection.estimator), selection.estimator),
+      ...dialectWarnings,
     ];
     terminal.print(renderSelection(selection, results, terminal.style));
     if (options.out === undefined) {
       terminal.print("\nNothing is written without --out.");
     } else {
-      const written = await writeSelection(options.out, selection, { results, dialect });
-      warnings.push(...written.warnings);
+      const { paths } = await writeSelection(options.out, selection, { results, dialect });
       terminal.print(`\nWrote ${dialect.summary}:`);
-      for (const file of written.paths) terminal.print(`  ${file}`);
+      for (const file of paths) terminal.print(`  ${file}`);
     }
     for (const warning of warnings) terminal.printNote(warning);
     if (options.json) await terminal.printDocument(selection);

@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readSelection } from "../../src/select/selection-file.ts";
-import { parseResults, readResults } from "../../src/snr/results-file.ts";
+import { parseResults, readResults, writeResults } from "../../src/snr/results-file.ts";
+import { scanResults, scored } from "../select/results.ts";
 import { tinyLlama, writeTinyModel } from "../tiny-model.ts";
 import { CLI, ROOT, spectrum } from "./run.ts";
 
@@ -237,6 +238,31 @@ describe("select", () => {
     const { code, stdout, stderr } = await spectrum(["select", PUBLISHED]);
     expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
     expect(stderr).toContain("Nothing is written without --out");
+  });
+
+  it("gives the warnings of the format without --out as with it", async () => {
+    const path = join(await folder(), "results.json");
+    await writeResults(path, scanResults([scored("model.layers.0.mlp.experts.3.up_proj", 1)]));
+    const warning = /^Note: 1 names of experts are the checkpoint's/m;
+    for (const rest of [[], ["--json"], ["--out", join(await folder(), "selection.yaml")]]) {
+      const { code, stderr } = await spectrum(["select", path, ...rest]);
+      expect(code).toBe(0);
+      expect(stderr.match(new RegExp(warning, "gm"))).toHaveLength(1);
+    }
+  });
+
+  it("draws nothing of a selection that the format refuses, with --out or without", async () => {
+    const path = join(await folder(), "results.json");
+    const tensor = "model.layers.0.mlp.experts.down_proj";
+    const experts = [1, 2, 3, 4].map((score, expert) =>
+      scored(`${tensor}[${expert}]`, score, { tensor, type: "mlp.experts.down_proj", expert }),
+    );
+    await writeResults(path, scanResults(experts));
+    for (const rest of [[], ["--json"], ["--out", join(await folder(), "selection.yaml")]]) {
+      const { code, stdout, stderr } = await spectrum(["select", path, "--format", "trl", ...rest]);
+      expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+      expect(stderr).toMatch(/^spectrum: The format trl cannot select single experts [^\n]+\n$/);
+    }
   });
 
   it("checks the names against a model that it is given", async () => {
