@@ -10,6 +10,7 @@ import {
   type ScanResults,
   type SelectOptions,
   type UnrankedModule,
+  UsageError,
   unrankedModules,
   writeSelection,
 } from "../index.ts";
@@ -71,6 +72,7 @@ export const selectCommand = defineCommand({
     "spectrum select results.json --format original --out original/",
   ],
   async run({ positionals: [path], options }, { terminal, signal }) {
+    checkModelOptions(options);
     const dialect = dialectNamed(options.format ?? "axolotl");
     const results = await readResults(path);
     const selection = dialect.select(results, selectOptions(options));
@@ -94,6 +96,14 @@ export const selectCommand = defineCommand({
     return EXIT.done;
   },
 });
+
+function checkModelOptions({ model, revision, offline }: OptionValues<typeof OPTIONS>): void {
+  if (model !== undefined || (revision === undefined && !offline)) return;
+  const option = revision === undefined ? "--offline" : "--revision";
+  throw new UsageError(
+    `${option} is about the model of --model, which is missing: name it, or drop ${option}`,
+  );
+}
 
 /** The names that a selection is checked against: the model's where one is named, else those of the results. */
 async function knownNames(

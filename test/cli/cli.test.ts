@@ -52,6 +52,9 @@ describe("bad usage", () => {
     [["scan", MODEL, "--include", "zzz", "--json"], /zzz/],
     [["scan", MODEL, "--cache", "x", "--no-cache"], /exclude each other/],
     [["select", PUBLISHED, "--top-percent", "101"], /101/],
+    [["select", PUBLISHED, "--top-percent", "0x10"], /number from 0 up, got "0x10"/],
+    [["select", PUBLISHED, "--revision", "main"], /--revision is about the model of --model/],
+    [["select", PUBLISHED, "--offline"], /--offline is about the model of --model/],
     [["select", "package.json"], /package\.json/],
     [["train", "x"], /does not have it/],
   ])("%j exits with 2 and one sentence", async (args, sentence) => {
