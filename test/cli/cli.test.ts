@@ -105,6 +105,14 @@ describe("scan", () => {
     expect(stderr).toContain("modules have a score");
   });
 
+  it("says that fast is computed as exact, as its results state", async () => {
+    const args = ["scan", MODEL, "--include", "mlp.up_proj", "--no-cache", "--json", "--precision", "fast"];
+    const { code, stdout, stderr } = await spectrum(args);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout).backend.precision).toBe("exact");
+    expect(stderr).toMatch(/^the backend wasm has no precision fast in this version: it computes exact$/m);
+  });
+
   it("writes nothing with --json alone", async () => {
     const before = await readdir(ROOT);
     const { code, stdout } = await spectrum([
