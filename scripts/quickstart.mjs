@@ -92,7 +92,7 @@ async function showAnswers(questions) {
   const before = await answer(`${out}/run/artifacts`, options);
   const after = await answer(`${out}/run/artifacts`, { ...options, checkpoint: `${out}/run/training` });
   for (const [index, question] of questions.entries()) {
-    console.error(`  ${question}\n    before: ${before[index]}\n    after:  ${after[index]}\n`);
+    console.error(`  ${question}\n    before: ${before[index] || "(nothing)"}\n    after:  ${after[index]}\n`);
   }
 }
 
