@@ -1,6 +1,6 @@
 // The first thing to run after a clone: scans the model in examples/, shows its heat map, selects a quarter of its
 // modules, writes the files that trainers read, and fine-tunes those modules on the chat data in examples/. Every step
-// is the command line itself. Needs a build.
+// is the command line itself. Needs a build; what follows on its own command line goes to spectrum train (--steps 5).
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { relative } from "node:path";
@@ -33,7 +33,17 @@ say(`4. Fine-tune: the model knows dictionary glosses and no chat. Of its module
 spectrum(
   ...["train", model, "--selection", `${out}/selection.yaml`, "--out", `${out}/run`],
   ...["--data", "examples/definitions/train.jsonl", "--eval-data", "examples/definitions/eval.jsonl"],
-  ...["--sequence", "256", "--batch-size", "4", "--learning-rate", "0.002", "--backend", "onnxruntime-cpu"],
+  ...[
+    "--sequence",
+    "256",
+    "--batch-size",
+    "4",
+    "--learning-rate",
+    "0.002",
+    "--backend",
+    "onnxruntime-cpu",
+    ...process.argv.slice(2),
+  ],
 );
 
 say("What it answers, before and after:");
@@ -92,7 +102,9 @@ async function showAnswers(questions) {
   const before = await answer(`${out}/run/artifacts`, options);
   const after = await answer(`${out}/run/artifacts`, { ...options, checkpoint: `${out}/run/training` });
   for (const [index, question] of questions.entries()) {
-    console.error(`  ${question}\n    before: ${before[index] || "(nothing)"}\n    after:  ${after[index]}\n`);
+    console.error(
+      `  ${question}\n    before: ${before[index] || "(nothing)"}\n    after:  ${after[index]}\n`,
+    );
   }
 }
 

@@ -144,7 +144,7 @@ function readChoice(option: string, value: string, choices: readonly string[]): 
   throw new UsageError(`${option} takes one of ${choices.join(", ")}, got "${value}"${hint}`);
 }
 
-/** No sign, exponent, other base or space, all of which `Number` takes. */
+/** No sign, other base or space, all of which `Number` takes. */
 const DECIMAL = /^(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$/;
 
 function readNumber(
