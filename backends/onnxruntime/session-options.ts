@@ -5,9 +5,15 @@ import type { SessionSetup } from "./protocol.ts";
 
 // Merges a layer's recomputed nodes with the first ones, which keeps all activations after all.
 const HARMFUL_OPTIMIZERS = ["CommonSubexpressionElimination"];
+// Makes a Split of int32 slices, which WebGPU does not run.
+const HARMFUL_ON_WEBGPU = ["GatherSliceToSplitFusion"];
 
-/** Options for a training or evaluation graph. */
-export function sessionOptions({ graph, provider, threads }: SessionSetup): InferenceSession.SessionOptions {
+/** Options for a training or evaluation graph; `strict` refuses one of which the provider leaves a part to the CPU. */
+export function sessionOptions(
+  { graph, provider, threads }: SessionSetup,
+  strict = false,
+): InferenceSession.SessionOptions {
+  const harmful = [...HARMFUL_OPTIMIZERS, ...(provider === "webgpu" ? HARMFUL_ON_WEBGPU : [])];
   // Said also where it is the graph's own: a graph that was rewritten in memory has no place.
   const folder = graph.weightsFolder ?? dirname(resolve(graph.path));
   return {
@@ -26,9 +32,9 @@ export function sessionOptions({ graph, provider, threads }: SessionSetup): Infe
         model_external_initializers_file_folder_path: folder,
         // Threads spin while a run lasts, and not when the optimizer's turn has come.
         force_spinning_stop: "1",
-        ...(provider === "webgpu" && { disable_cpu_ep_fallback: "1" }),
+        ...(strict && { disable_cpu_ep_fallback: "1" }),
       },
-      optimization: { disable_specified_optimizers: HARMFUL_OPTIMIZERS.join(";") },
+      optimization: { disable_specified_optimizers: harmful.join(";") },
     },
   };
 }

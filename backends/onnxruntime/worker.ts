@@ -1,13 +1,10 @@
 // A session's thread: `run` blocks the thread it is called on, so each session has one. Started by session.ts, and ends
 // when told: ending it from outside during a run would abort the process.
-import { readFile } from "node:fs/promises";
 import { parentPort, workerData } from "node:worker_threads";
-import { InferenceSession, Tensor } from "onnxruntime-node";
-import type { GraphDType, GraphTensor } from "../../src/backend.ts";
-import { withInt32Inputs } from "./int32-inputs.ts";
-import { buffersOf, type NamedTypes, type Reply, type Request, type SessionSetup } from "./protocol.ts";
-import { PROVIDERS } from "./providers.ts";
-import { sessionOptions } from "./session-options.ts";
+import { Tensor } from "onnxruntime-node";
+import type { GraphTensor } from "../../src/backend.ts";
+import { type LoadedGraph, loadGraph } from "./loaded-graph.ts";
+import { buffersOf, type Reply, type Request, type SessionSetup } from "./protocol.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("worker.js is started by the onnxruntime backend, not by hand");
@@ -15,18 +12,6 @@ const setup: SessionSetup = workerData;
 
 function reply(message: Reply): void {
   port?.postMessage(message, message.kind === "ran" ? buffersOf(message.feeds, message.outputs) : []);
-}
-
-function typesOf(metadata: readonly InferenceSession.ValueMetadata[]): NamedTypes {
-  return metadata.map((value) => {
-    if (!value.isTensor || !isGraphDType(value.type))
-      throw new TypeError(`${value.name} is ${value.isTensor ? value.type : "no tensor"}`);
-    return [value.name, value.type];
-  });
-}
-
-function isGraphDType(type: string): type is GraphDType {
-  return type === "float32" || type === "int64" || type === "int32";
 }
 
 function tensorOf({ dtype, values, shape }: GraphTensor): Tensor {
@@ -53,10 +38,11 @@ function placeOf({
 }
 
 async function run(
-  session: InferenceSession,
+  graph: LoadedGraph,
   { feeds, outputs }: Extract<Request, { kind: "run" }>,
 ): Promise<Reply> {
   const inputs = Object.fromEntries(feeds.map(([name, tensor]) => [name, tensorOf(tensor)]));
+  const session = await graph.sessionFor(feeds);
   const results = await session.run(inputs, outputs);
   return {
     kind: "ran",
@@ -78,31 +64,20 @@ function end(): void {
   process.exit();
 }
 
-async function serve(session: InferenceSession): Promise<void> {
+async function serve(graph: LoadedGraph): Promise<void> {
   let last: Promise<void> = Promise.resolve();
   port?.on("message", (request: Request) => {
     last = last.then(async () => {
-      if (request.kind === "run") return reply(await run(session, request).catch(failure));
-      await session.release();
+      if (request.kind === "run") return reply(await run(graph, request).catch(failure));
+      await graph.release();
       end();
     });
   });
-  reply({
-    kind: "opened",
-    inputs: typesOf(session.inputMetadata),
-    outputs: typesOf(session.outputMetadata),
-  });
-}
-
-/** Loads the graph; rewritten in memory where the provider needs it, its external data stays where it is. */
-async function load({ graph, provider }: SessionSetup): Promise<InferenceSession> {
-  const options = sessionOptions(setup);
-  if (PROVIDERS[provider].int64) return InferenceSession.create(graph.path, options);
-  return InferenceSession.create(withInt32Inputs(await readFile(graph.path)), options);
+  reply({ kind: "opened", inputs: graph.inputs, outputs: graph.outputs });
 }
 
 try {
-  await serve(await load(setup));
+  await serve(await loadGraph(setup));
 } catch (error) {
   reply(failure(error));
   end();

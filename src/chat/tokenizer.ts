@@ -21,7 +21,7 @@ export interface TokenizerLibrary {
     text: string,
     options?: { readonly add_special_tokens: boolean },
   ): { readonly ids: readonly number[]; readonly tokens: readonly string[] };
-  decode(ids: number[], options: { readonly skip_special_tokens: boolean }): string;
+  decode(ids: number[], options?: { readonly skip_special_tokens: boolean }): string;
   token_to_id(token: string): number | undefined;
 }
 

@@ -1,42 +1,13 @@
 // The embedded model, exported and trained, against torch on the same sequences (scripts/fixtures/embedded-training.py).
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { openModel } from "../../src/hub/open-model.ts";
 import { exportArtifacts } from "../../src/training/artifacts.ts";
 import { openEvaluationModel } from "../../src/training/evaluation-model.ts";
 import { saveModel } from "../../src/training/save-model.ts";
 import { train } from "../../src/training/trainer.ts";
-import { temporaryFolder } from "../tiny-model.ts";
+import { exported, optionsOf, embeddedTorch as torch } from "./embedded.ts";
 import { torchBatches } from "./tiny-artifacts.ts";
-
-const MODEL = fileURLToPath(new URL("../../examples/wordnet-llama-2m", import.meta.url));
-const fixture = new URL("../fixtures/embedded-training.json", import.meta.url);
-const torch = JSON.parse(await readFile(fixture, "utf8"));
-
-async function exported(percent: string): Promise<string> {
-  const out = join(await temporaryFolder(), "artifacts");
-  const model = await openModel(MODEL);
-  const { weightDecay } = torch;
-  const selection = { parameterNames: torch.runs[percent].names };
-  await exportArtifacts(model, selection, { out, chatTemplate: "none", adamw: { weightDecay } });
-  await model.close();
-  return out;
-}
-
-const optionsOf = (out: string) => ({
-  batches: torchBatches(torch),
-  out,
-  backend: "onnxruntime-cpu",
-  threads: 2,
-  steps: torch.steps,
-  accumulation: torch.accumulation,
-  learningRate: torch.learningRate,
-  maxGradientNorm: torch.clip,
-  schedule: "constant",
-  warmup: 0,
-});
 
 describe("training the embedded model", () => {
   it.each(["25", "50", "100"])(

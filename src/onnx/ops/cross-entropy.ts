@@ -148,7 +148,8 @@ function chunkOf(
   const probabilities = softmax(g, logits);
   // log sum exp: the largest probability is exp(largest logit) / sum, and at least 1 / vocabulary.
   const logSum = sub(g, reduceMax(g, logits, [1]), log(g, reduceMax(g, probabilities, [1])));
-  const targets = part(next.targets);
+  // WebGPU slices no int32; ids up to 2^24 are exact in float32.
+  const targets = cast(g, part(cast(g, next.targets, "float32")), "int32");
   const counts = cast(g, part(next.counts), exact);
   const logProbability = sub(g, gatherElements(g, logits, targets), logSum);
   // The slope reads the log probability, so that the logits are done with as soon as it is computed.

@@ -1,0 +1,66 @@
+// A graph in its thread: one session, or for providers that need every dimension fixed one for the shapes at hand.
+import { readFile } from "node:fs/promises";
+import { InferenceSession } from "onnxruntime-node";
+import type { GraphDType } from "../../src/backend.ts";
+import { unfixedGraph } from "./fixed-graph.ts";
+import type { NamedTensors, NamedTypes, SessionSetup } from "./protocol.ts";
+import { PROVIDERS } from "./providers.ts";
+import { sessionOptions } from "./session-options.ts";
+
+/** A graph that can be run. */
+export interface LoadedGraph {
+  readonly inputs: NamedTypes;
+  readonly outputs: NamedTypes;
+  /** The session that takes these feeds. */
+  sessionFor(feeds: NamedTensors): Promise<InferenceSession>;
+  release(): Promise<void>;
+}
+
+/** Loads a graph. */
+export function loadGraph(setup: SessionSetup): Promise<LoadedGraph> {
+  return PROVIDERS[setup.provider].int64 ? loadOnce(setup) : loadByShape(setup);
+}
+
+async function loadOnce(setup: SessionSetup): Promise<LoadedGraph> {
+  const session = await InferenceSession.create(setup.graph.path, sessionOptions(setup));
+  return {
+    inputs: typesOf(session.inputMetadata),
+    outputs: typesOf(session.outputMetadata),
+    sessionFor: async () => session,
+    release: () => session.release(),
+  };
+}
+
+/** The last shapes' session is kept: shapes change at the end of an epoch, if at all. */
+async function loadByShape(setup: SessionSetup): Promise<LoadedGraph> {
+  const graph = unfixedGraph(await readFile(setup.graph.path));
+  // The provider has no int64 but in the indices of an ArgMax: such an output ends on the CPU, a few integers.
+  const strict = graph.outputs.every(([, dtype]) => dtype !== "int64");
+  let shapes = "";
+  let session: InferenceSession | null = null;
+  return {
+    inputs: graph.inputs,
+    outputs: graph.outputs,
+    async sessionFor(feeds) {
+      const wanted = JSON.stringify(feeds.map(([name, { shape }]) => [name, shape]));
+      if (session !== null && shapes === wanted) return session;
+      await session?.release();
+      session = await InferenceSession.create(graph.fixedFor(feeds), sessionOptions(setup, strict));
+      shapes = wanted;
+      return session;
+    },
+    release: async () => session?.release(),
+  };
+}
+
+function typesOf(metadata: readonly InferenceSession.ValueMetadata[]): NamedTypes {
+  return metadata.map((value) => {
+    if (!value.isTensor || !isGraphDType(value.type))
+      throw new TypeError(`${value.name} is ${value.isTensor ? value.type : "no tensor"}`);
+    return [value.name, value.type];
+  });
+}
+
+function isGraphDType(type: string): type is GraphDType {
+  return type === "float32" || type === "int64" || type === "int32";
+}

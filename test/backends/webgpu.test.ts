@@ -1,0 +1,78 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { unfixedGraph } from "../../backends/onnxruntime/fixed-graph.ts";
+import { webgpu } from "../../backends/onnxruntime/index.ts";
+import { floatsOf, openArtifactGraph, takeBackend } from "../../src/training/artifact-graph.ts";
+import { readCheckpoint } from "../../src/training/checkpoint.ts";
+import { readManifest } from "../../src/training/read-manifest.ts";
+import { train } from "../../src/training/trainer.ts";
+import { embeddedTorch, exported, optionsOf } from "../training/embedded.ts";
+import { batchOf } from "../training/tiny-artifacts.ts";
+
+const availability = await webgpu.availability();
+
+let artifacts: string;
+beforeAll(async () => {
+  artifacts = await exported("25");
+});
+
+/** Loss and a gradient of the first sequences, on a backend. */
+async function gradientsOn(name: string): Promise<Float32Array[]> {
+  const manifest = await readManifest(artifacts);
+  const { parameters } = await readCheckpoint(join(artifacts, manifest.checkpoint), manifest.parameters);
+  const { backend, release } = await takeBackend({ backend: name, threads: 1 });
+  const graph = await openArtifactGraph(backend, { folder: artifacts, manifest, parameters }, "training");
+  const batch = batchOf(embeddedTorch, 0, 2);
+  const outputs = ["loss", ...manifest.parameters.map((parameter) => `${parameter.name}.grad`)];
+  const results = await graph.run({ batch, items: batch.targets, outputs });
+  await graph.close();
+  await release();
+  return outputs.map((output) => floatsOf(results, output));
+}
+
+describe("unfixedGraph()", () => {
+  it("fixes dimensions and casts tables first, and leaves loss and gradients as they are", async () => {
+    const before = await gradientsOn("onnxruntime-cpu");
+    const path = join(artifacts, "training_model.onnx");
+    const original = await readFile(path);
+    const tokens = { dtype: "int32", shape: [2, 32], values: new Int32Array() } as const;
+    const graph = unfixedGraph(original);
+    expect(graph.inputs.slice(0, 3)).toEqual([
+      ["input_ids", "int32"],
+      ["labels", "int32"],
+      ["position_ids", "int32"],
+    ]);
+    const names = ["input_ids", "labels", "position_ids"];
+    await writeFile(path, graph.fixedFor(names.map((name) => [name, tokens])));
+    const after = await gradientsOn("onnxruntime-cpu");
+    await writeFile(path, original);
+    for (const [index, gradient] of after.entries())
+      expect(distance(gradient, before[index])).toBeLessThan(1e-6);
+  });
+});
+
+describe("webgpu", () => {
+  it.skipIf(!availability.ok)("computes the CPU's gradients within 1e-4, none of it on the CPU", async () => {
+    const expected = await gradientsOn("onnxruntime-cpu");
+    for (const [index, gradient] of (await gradientsOn("webgpu")).entries())
+      expect(distance(gradient, expected[index])).toBeLessThan(1e-4);
+  });
+
+  it.skipIf(!availability.ok)("trains as torch does, and evaluates", { timeout: 120_000 }, async () => {
+    const options = { ...optionsOf(join(artifacts, "../run")), backend: "webgpu", steps: 3 };
+    const evaluation = { batches: options.batches, everySteps: 3 };
+    for await (const report of train(artifacts, { ...options, evaluation })) {
+      const expected = embeddedTorch.runs["25"].losses[report.step - 1];
+      expect(Math.abs(report.loss / expected - 1)).toBeLessThan(1e-3);
+      if (report.step === 3) expect(report.evaluation?.loss).toBeLessThan(6);
+    }
+  });
+});
+
+/** |a - b| / |b| */
+function distance(a: Float32Array, b: Float32Array = new Float32Array()): number {
+  expect(a.length).toBe(b.length);
+  const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, value) => sum + value ** 2, 0));
+  return norm(a.map((value, i) => value - (b[i] ?? 0))) / norm(b);
+}
