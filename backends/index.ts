@@ -49,7 +49,7 @@ export interface OpenBackendOptions extends BackendOptions {
 /** An open backend and how it came to be chosen. */
 export interface OpenedBackend {
   readonly backend: Backend;
-  /** For a person to read: what `auto` took, and why not the ones before it. Empty when the choice was explicit. */
+  /** For a person to read: what `auto` took, why not the ones before it, and a precision other than the one asked for. */
   readonly notes: readonly string[];
 }
 
@@ -82,7 +82,7 @@ export async function openBackend(choice: string, options: OpenBackendOptions): 
       `Cannot use the backend "${choice}": ${available.reason}; ${available.fix}`,
     );
   }
-  return { backend: await entry.open(options), notes: [] };
+  return openEntry(entry, options, []);
 }
 
 async function backendsWith(capability: Capability): Promise<readonly BackendEntry[]> {
@@ -102,7 +102,18 @@ async function openFirst(
       continue;
     }
     notes.push(`auto took the backend ${entry.name}`);
-    return { backend: await entry.open(options), notes };
+    return openEntry(entry, options, notes);
   }
   throw new BackendUnavailableError(`Cannot use any backend: ${notes.join("; ")}`);
+}
+
+async function openEntry(
+  entry: BackendEntry,
+  options: BackendOptions,
+  notes: readonly string[],
+): Promise<OpenedBackend> {
+  const backend = await entry.open(options);
+  if (backend.precision === options.precision) return { backend, notes };
+  const note = `the backend ${backend.name} has no precision ${options.precision} in this version: it computes ${backend.precision}`;
+  return { backend, notes: [...notes, note] };
 }

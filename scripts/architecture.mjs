@@ -30,7 +30,7 @@ const PARTS = {
   "src/onnx/": ["src/tensor/", "src/errors"],
   "src/architectures/": ["src/onnx/", "src/tensor/", "src/errors"],
   "src/chat/": ["src/errors", "src/files"],
-  "src/report/": ["src/snr/", "src/select/selection"],
+  "src/report/": ["src/snr/", "src/select/selection", "src/training/evaluate", "src/training/trainer"],
   "src/training/": [
     "src/onnx/",
     "src/architectures/",

@@ -19,7 +19,12 @@ export function createPackedProject() {
   try {
     const pack = ["pack", "--json", "--ignore-scripts", "--pack-destination", folder];
     const [packed] = Object.values(JSON.parse(run("npm", pack, { cwd: ROOT })));
-    writeFileSync(join(folder, "package.json"), JSON.stringify({ private: true, type: "module" }));
+    // As the README says: without it npm fetches CUDA's provider from another registry, and fails where it cannot.
+    const allowScripts = { "onnxruntime-node": false };
+    writeFileSync(
+      join(folder, "package.json"),
+      JSON.stringify({ private: true, type: "module", allowScripts }),
+    );
     const install = ["install", "--no-audit", "--no-fund", "--prefer-offline", join(folder, packed.filename)];
     run("npm", install, { cwd: folder });
     return { folder, files: packed.files.map(({ path }) => path), remove };

@@ -15,6 +15,8 @@ export type {
   MatrixSource,
   Precision,
 } from "./backend.ts";
+export type { Message } from "./chat/conversation.ts";
+export type { TemplateKind } from "./chat/template.ts";
 export { BackendUnavailableError, HubError, MatrixError, UsageError } from "./errors.ts";
 export type { ByteRange, Model, ModelFile, ModelTensor } from "./hub/model.ts";
 export { type OpenModelOptions, openModel } from "./hub/open-model.ts";
@@ -28,6 +30,7 @@ export { type DownloadState, renderDownload, renderProgress } from "./report/pro
 export { renderSelection } from "./report/selection.ts";
 export { renderSummary } from "./report/summary.ts";
 export { renderTable, type TableOptions } from "./report/table.ts";
+export { renderEvaluation, renderTrainingProgress } from "./report/training.ts";
 export type { Dialect, DialectFile, DialectOutput } from "./select/dialects/dialect.ts";
 export { DIALECTS, dialectNamed } from "./select/dialects/index.ts";
 export { checkNames, type KnownNames } from "./select/names.ts";
@@ -55,3 +58,19 @@ export { type ScanOptions, scan } from "./snr/scan.ts";
 export type { ScanProgress } from "./snr/scan-progress.ts";
 export { defaultScoreCacheFolder } from "./snr/score-cache.ts";
 export { TOOL } from "./tool.ts";
+export { type AnswerOptions, answer } from "./training/answer.ts";
+export { type Artifacts, exportArtifacts } from "./training/artifacts.ts";
+export { openTrainingData, type TrainingData, type TrainingDataOptions } from "./training/data.ts";
+export type { Evaluation } from "./training/evaluate.ts";
+export {
+  type EvaluationModel,
+  type EvaluationModelOptions,
+  openEvaluationModel,
+} from "./training/evaluation-model.ts";
+export type { ExportOptions, SelectedParameters } from "./training/export-plan.ts";
+export type { GenerateOptions } from "./training/generate.ts";
+export type { Manifest, TrainableParameter } from "./training/manifest.ts";
+export { readManifest } from "./training/read-manifest.ts";
+export { type SavedModel, type SaveModelOptions, saveModel } from "./training/save-model.ts";
+export { type EvaluateDataOptions, evaluate, type TrainOptions, train } from "./training/train.ts";
+export type { StepReport } from "./training/trainer.ts";

@@ -14,9 +14,20 @@ export interface TokenizerDocuments {
   readonly tokenizerConfig: JsonObject;
 }
 
+/** What is used of the library. Its own types do not resolve in a project with `nodenext`, so they stay inside. */
+export interface TokenizerLibrary {
+  readonly normalizer: ((text: string) => string) | null;
+  encode(
+    text: string,
+    options?: { readonly add_special_tokens: boolean },
+  ): { readonly ids: readonly number[]; readonly tokens: readonly string[] };
+  decode(ids: number[], options?: { readonly skip_special_tokens: boolean }): string;
+  token_to_id(token: string): number | undefined;
+}
+
 /** A tokenizer, and what of it the chat stage asks for. */
 export interface ChatTokenizer extends TokenizerDocuments {
-  readonly library: Tokenizer;
+  readonly library: TokenizerLibrary;
   /** One more than the largest id. */
   readonly vocabularySize: number;
   /** Ids of tokens that are recognised in the text before anything else, by content. */

@@ -12,7 +12,7 @@ export type OptionSpec = {
   /** `value` is how help calls the value. A list may be given many times. */
   | { readonly kind: "text" | "list"; readonly value: string }
   | { readonly kind: "choice"; readonly choices: readonly string[] }
-  /** A finite number from `least` up, whole when `whole` is set. */
+  /** A finite number from `least` up in decimals (`2e-5` too), whole when `whole` is set. */
   | { readonly kind: "number"; readonly value: string; readonly least: number; readonly whole?: boolean }
 );
 
@@ -144,13 +144,16 @@ function readChoice(option: string, value: string, choices: readonly string[]): 
   throw new UsageError(`${option} takes one of ${choices.join(", ")}, got "${value}"${hint}`);
 }
 
+/** No sign, other base or space, all of which `Number` takes. */
+const DECIMAL = /^(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$/;
+
 function readNumber(
   option: string,
   text: string,
   { least, whole }: { readonly least: number; readonly whole?: boolean },
 ): number {
   const value = Number(text);
-  if (text.trim() !== "" && Number.isFinite(value) && value >= least && (!whole || Number.isInteger(value)))
+  if (DECIMAL.test(text) && Number.isFinite(value) && value >= least && (!whole || Number.isInteger(value)))
     return value;
   throw new UsageError(`${option} takes a ${whole ? "whole " : ""}number from ${least} up, got "${text}"`);
 }

@@ -3,15 +3,25 @@ import { TOOL, UsageError } from "../index.ts";
 import { nearest } from "./arguments.ts";
 import { type Command, EXIT, quote } from "./command.ts";
 import { doctorCommand } from "./doctor.ts";
+import { evaluateCommand } from "./evaluate.ts";
+import { exportCommand } from "./export.ts";
 import { renderCommandHelp, renderHelp } from "./help.ts";
 import { scanCommand } from "./scan.ts";
 import { selectCommand } from "./select.ts";
 import { Terminal } from "./terminal.ts";
+import { trainCommand } from "./train.ts";
 
-const COMMANDS: readonly Command[] = [scanCommand, selectCommand, doctorCommand];
+const COMMANDS: readonly Command[] = [
+  scanCommand,
+  selectCommand,
+  exportCommand,
+  trainCommand,
+  evaluateCommand,
+  doctorCommand,
+];
 
 /** Commands of the design that this version does not have. */
-const NOT_YET = ["plan", "export", "train", "evaluate", "report"];
+const NOT_YET = ["plan", "report"];
 
 /** Runs a command line (without the program's name) on this process's streams and returns the exit code. */
 export async function runProgram(argv: readonly string[]): Promise<number> {

@@ -10,6 +10,7 @@ import {
   type ScanResults,
   type SelectOptions,
   type UnrankedModule,
+  UsageError,
   unrankedModules,
   writeSelection,
 } from "../index.ts";
@@ -71,27 +72,38 @@ export const selectCommand = defineCommand({
     "spectrum select results.json --format original --out original/",
   ],
   async run({ positionals: [path], options }, { terminal, signal }) {
+    checkModelOptions(options);
     const dialect = dialectNamed(options.format ?? "axolotl");
     const results = await readResults(path);
     const selection = dialect.select(results, selectOptions(options));
+    // Also without --out: the dialect may refuse the selection, and its warnings are about the selection.
+    const { warnings: dialectWarnings } = dialect.emit(selection, results);
     const warnings = [
       ...checkNames(selection, await knownNames(results, options, { terminal, signal })),
       ...describeUnranked(unrankedModules(results, selection.estimator), selection.estimator),
+      ...dialectWarnings,
     ];
     terminal.print(renderSelection(selection, results, terminal.style));
     if (options.out === undefined) {
       terminal.print("\nNothing is written without --out.");
     } else {
-      const written = await writeSelection(options.out, selection, { results, dialect });
-      warnings.push(...written.warnings);
+      const { paths } = await writeSelection(options.out, selection, { results, dialect });
       terminal.print(`\nWrote ${dialect.summary}:`);
-      for (const file of written.paths) terminal.print(`  ${file}`);
+      for (const file of paths) terminal.print(`  ${file}`);
     }
     for (const warning of warnings) terminal.printNote(warning);
     if (options.json) await terminal.printDocument(selection);
     return EXIT.done;
   },
 });
+
+function checkModelOptions({ model, revision, offline }: OptionValues<typeof OPTIONS>): void {
+  if (model !== undefined || (revision === undefined && !offline)) return;
+  const option = revision === undefined ? "--offline" : "--revision";
+  throw new UsageError(
+    `${option} is about the model of --model, which is missing: name it, or drop ${option}`,
+  );
+}
 
 /** The names that a selection is checked against: the model's where one is named, else those of the results. */
 async function knownNames(

@@ -33,12 +33,18 @@ export function modelFile(g: Graph, { name, producer }: ModelFileOptions): Uint8
   const nodes = orderedNodes(g);
   const rename = publicNames(g);
   const read = new Set(nodes.flatMap(({ inputs }) => inputs));
+  const given = new Set([...g.outputs.values()].map(({ name }) => name));
   const graph = create(GraphProtoSchema, {
     name,
     node: nodes.map((node, at) => nodeProto(node, { at, rename })),
     initializer: g.initializers.filter(({ value }) => read.has(value)).map(tensorProto),
     input: g.inputs.map((value) => valueProto(value.name, value)),
     output: [...g.outputs].map(([output, value]) => valueProto(output, value)),
+    // ONNX Runtime reuses a buffer only for a shape of the same dimensions, and cannot infer those of chunks by itself.
+    // Without them, buffers that nobody can reuse pile up in its planner, whose time grows with the square of their number.
+    valueInfo: nodes
+      .map(({ output }) => valueProto(output.name, output))
+      .filter(({ name }) => !given.has(name)),
   });
   const model = create(ModelProtoSchema, {
     irVersion: BigInt(IR_VERSION),

@@ -12,7 +12,7 @@ export function renderProgress(progress: ScanProgress, style: ReportStyle): stri
     remainingMs === null || done >= 1 ? formatDuration(elapsedMs) : `${formatDuration(remainingMs)} left`;
   const rate = elapsedMs > 0 ? `${formatBytes((bytesDone * 1000) / elapsedMs)}/s` : "";
   const label = `${modulesDone}/${modulesTotal} modules`;
-  return drawLine(
+  return renderProgressLine(
     { done, label, optional: [time, byteCount(bytesDone, bytesTotal), rate], name: progress.module },
     style,
   );
@@ -33,7 +33,7 @@ export function renderDownload(progress: DownloadState, style: ReportStyle): str
   const done = totalBytes > 0 ? bytes / totalBytes : 1;
   const rate = elapsedMs > 0 ? (bytes * 1000) / elapsedMs : 0;
   const timeLeft = rate > 0 ? `${formatDuration(((totalBytes - bytes) * 1000) / rate)} left` : "";
-  return drawLine(
+  return renderProgressLine(
     {
       done,
       label: formatShare(Math.floor(done * 100) / 100),
@@ -48,7 +48,8 @@ function byteCount(bytes: number, totalBytes: number): string {
   return `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
 }
 
-interface ProgressLine {
+/** A line of progress, before it is drawn. */
+export interface ProgressLine {
   /** 0 to 1. */
   readonly done: number;
   readonly label: string;
@@ -58,7 +59,11 @@ interface ProgressLine {
   readonly name: string;
 }
 
-function drawLine({ done, label, optional, name }: ProgressLine, style: ReportStyle): string {
+/** Draws such a line in at most `width` cells. */
+export function renderProgressLine(
+  { done, label, optional, name }: ProgressLine,
+  style: ReportStyle,
+): string {
   const width = reportWidth(style);
   const wanted = Math.min(24, Math.max(6, Math.floor(width * 0.25)));
   const barWidth = Math.max(0, Math.min(wanted, width - 2 - displayWidth(label)));
@@ -70,6 +75,7 @@ function drawLine({ done, label, optional, name }: ProgressLine, style: ReportSt
     used += text.length + 2;
   }
   const room = width - used - 2;
-  const tail = room >= 10 ? `  ${dim(keepTail(printable(name), room, ellipsis(style)), style)}` : "";
+  const tail =
+    room >= 10 && name !== "" ? `  ${dim(keepTail(printable(name), room, ellipsis(style)), style)}` : "";
   return `${bar(done, barWidth, style)}  ${parts.join("  ")}${tail}`;
 }

@@ -26,29 +26,45 @@ interface Span {
 }
 
 /**
- * Identity of the bytes of a module: for a file whose SHA-256 the Hub states, that and the range, without reading;
- * otherwise the SHA-256 of the bytes themselves.
+ * What the score of a module is computed from: its bytes, and the scales that decoding them needs, if any. Of a file whose
+ * SHA-256 the Hub states, that and the range; otherwise the SHA-256 of the bytes themselves.
  */
-export async function contentOf(model: Model, module: MatrixModule, signal?: AbortSignal): Promise<string> {
-  return identify(model, spanOf(model, module), signal);
+export interface ModuleIdentity {
+  readonly content: string;
+  readonly scale: string | null;
 }
 
-/** Identity of the scales that decoding the module needs; null when it needs none. */
-export async function scaleContentOf(model: Model, module: MatrixModule): Promise<string | null> {
-  return module.scale === null ? null : identify(model, tensorOf(model, module.scale));
+/** Identity of a module; reads it where the Hub does not state what is in the file. */
+export async function identityOf(
+  model: Model,
+  module: MatrixModule,
+  signal?: AbortSignal,
+): Promise<ModuleIdentity> {
+  const { scale } = module;
+  return {
+    content: await identify(model, spanOf(model, module), signal),
+    scale: scale === null ? null : await identify(model, tensorOf(model, scale), signal),
+  };
+}
+
+/** Options of {@link matrixOf}. */
+export interface MatrixOptions {
+  /** What the bytes were before: reading ends with an error where they are others now. Null to take what comes. */
+  readonly identity: ModuleIdentity | null;
+  readonly signal: AbortSignal;
 }
 
 /** The module's matrix for a backend: reading begins at once. 8-bit floats are decoded to F32 on the way. */
 export async function matrixOf(
   model: Model,
   module: MatrixModule,
-  signal?: AbortSignal,
+  options: MatrixOptions,
 ): Promise<MatrixSource> {
   const { dtype, matrix, name } = module;
   if (!isFloatDType(dtype)) throw new TypeError(`Cannot score "${name}": ${dtype} holds no real numbers`);
-  const scale = await readScale(model, module);
+  const scale = await readScale(model, module, options);
   const is8Bit = dtype === "F8_E4M3" || dtype === "F8_E5M2";
-  const stored = () => readAhead(readRows(model, module, signal), READ_AHEAD_BYTES);
+  const stored = () => readAhead(readRows(model, module, options), READ_AHEAD_BYTES);
   if (!is8Bit && module.scale === null) {
     return { shape: matrix, dtype, rows: restartable(stored), rereadable: true };
   }
@@ -84,11 +100,41 @@ export function hashFile(
 }
 
 /** Undecoded rows, in blocks of about {@link BLOCK_BYTES}. */
-function readRows(model: Model, module: MatrixModule, signal?: AbortSignal): AsyncIterable<Uint8Array> {
-  const { file, begin, end } = spanOf(model, module);
-  const rowBytes = (end - begin) / module.matrix[0];
+function readRows(
+  model: Model,
+  module: MatrixModule,
+  { identity, signal }: MatrixOptions,
+): AsyncIterable<Uint8Array> {
+  const span = spanOf(model, module);
+  const rowBytes = (span.end - span.begin) / module.matrix[0];
   const blockBytes = Math.max(1, Math.floor(BLOCK_BYTES / rowBytes)) * rowBytes;
-  return model.readFile(file, { begin, end, blockBytes, ...(signal && { signal }) });
+  return readUnchanged(model, span, { content: identity?.content ?? null, blockBytes, signal });
+}
+
+interface ReadOptions {
+  /** Identity of the span as it was before; null when that does not matter. */
+  readonly content: string | null;
+  readonly blockBytes?: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** The blocks of a span; an error in place of the last one where they are not what they were before. */
+async function* readUnchanged(
+  model: Model,
+  { file, begin, end }: Span,
+  { content, blockBytes, signal }: ReadOptions,
+): AsyncIterable<Uint8Array> {
+  // Where the Hub states a file's SHA-256, nothing was read before.
+  const digest = content !== null && fileOf(model, file).sha256 === null ? createHash("sha256") : null;
+  const range = { begin, end, ...(blockBytes && { blockBytes }), ...(signal && { signal }) };
+  let left = end - begin;
+  for await (const block of model.readFile(file, range)) {
+    digest?.update(block);
+    left -= block.byteLength;
+    if (left === 0 && digest && digest.digest("hex") !== content)
+      throw new Error(`${file} was changed while it was read; scan again when nothing writes to it`);
+    yield block;
+  }
 }
 
 async function* dequantized(
@@ -106,7 +152,11 @@ async function* dequantized(
 }
 
 /** The scales of a quantised module; 1 for the whole of one that has none. */
-async function readScale(model: Model, module: MatrixModule): Promise<BlockScale> {
+async function readScale(
+  model: Model,
+  module: MatrixModule,
+  { identity, signal }: MatrixOptions,
+): Promise<BlockScale> {
   const { matrix, expert } = module;
   if (module.scale === null) {
     return { values: Float32Array.of(1), valuesPerRow: 1, blockRows: matrix[0], blockColumns: matrix[1] };
@@ -115,7 +165,7 @@ async function readScale(model: Model, module: MatrixModule): Promise<BlockScale
   if (!isFloatDType(tensor.dtype)) {
     throw new TypeError(`Cannot decode "${module.name}": its scales "${tensor.name}" are ${tensor.dtype}`);
   }
-  const whole = await readAll(model, tensor);
+  const whole = await readAll(model, tensor, { content: identity?.scale ?? null, signal });
   const experts = expert === null ? 1 : (tensor.shape[0] ?? 1);
   const size = whole.byteLength / experts;
   const blockSize = blockSizeOf(model.config);
@@ -138,10 +188,10 @@ function blockSizeOf(config: Model["config"]): readonly [number, number] | undef
   return typeof rows === "number" && typeof columns === "number" ? [rows, columns] : undefined;
 }
 
-async function readAll(model: Model, { file, begin, end }: Span): Promise<Uint8Array> {
-  const whole = new Uint8Array(end - begin);
+async function readAll(model: Model, span: Span, options: ReadOptions): Promise<Uint8Array> {
+  const whole = new Uint8Array(span.end - span.begin);
   let at = 0;
-  for await (const block of model.readFile(file, { begin, end })) {
+  for await (const block of readUnchanged(model, span, options)) {
     whole.set(block, at);
     at += block.byteLength;
   }

@@ -9,11 +9,11 @@ import { matchesGlob } from "../modules/globs.ts";
 import type { ModelModule } from "../modules/module.ts";
 import { TOOL } from "../tool.ts";
 import {
-  contentOf,
   hashFile,
+  identityOf,
   type MatrixModule,
+  type ModuleIdentity,
   matrixOf,
-  scaleContentOf,
   storedBytes,
 } from "./module-bytes.ts";
 import {
@@ -169,16 +169,16 @@ async function moduleScorer(model: Model, backend: Backend, options: ScanOptions
   const singularValues = backend.singularValues?.bind(backend);
   if (!singularValues) throw new UsageError(`Cannot scan with backend "${name}": it has no singular values`);
   const keyOf = async (module: MatrixModule, signal: AbortSignal): Promise<ScoreKey> => ({
-    content: await contentOf(model, module, signal),
-    scale: await scaleContentOf(model, module),
+    ...(await identityOf(model, module, signal)),
     dtype: module.dtype,
     matrix: module.matrix,
     backend: { name, version, precision },
     estimatorVersion: `${TOOL.version}/${ESTIMATOR_VERSION}`,
   });
-  const compute = async (module: MatrixModule, signal: AbortSignal) => {
+  const compute = async (module: MatrixModule, identity: ModuleIdentity | null, signal: AbortSignal) => {
     try {
-      return spectrumStatistics(await singularValues(await matrixOf(model, module, signal)), module.matrix);
+      const matrix = await matrixOf(model, module, { identity, signal });
+      return spectrumStatistics(await singularValues(matrix), module.matrix);
     } catch (error) {
       if (error instanceof MatrixError) return error.message;
       throw new Error(`Cannot score "${module.name}": ${messageOf(error)}`, { cause: error });
@@ -188,7 +188,7 @@ async function moduleScorer(model: Model, backend: Backend, options: ScanOptions
     const key = cache && (await keyOf(module, signal));
     const known = key && (await cache.get(key));
     if (known) return { statistics: known, cached: true };
-    const statistics = await compute(module, signal);
+    const statistics = await compute(module, key, signal);
     if (key && typeof statistics !== "string") await cache.put(key, statistics);
     return { statistics, cached: false };
   };

@@ -11,7 +11,14 @@ import { OPSET } from "../onnx/operators/table.ts";
 import { writeSafetensors } from "../safetensors/writer.ts";
 import { TOOL } from "../tool.ts";
 import { CHECKPOINT_FILES, INITIAL_STATE } from "./checkpoint.ts";
-import { type ExportOptions, type ExportPlan, parametersOf, planExport, withNewRows } from "./export-plan.ts";
+import {
+  type ExportOptions,
+  type ExportPlan,
+  parametersOf,
+  planExport,
+  type SelectedParameters,
+  withNewRows,
+} from "./export-plan.ts";
 import { copyWeights, referenceWeights } from "./frozen-weights.ts";
 import { evaluationGraph, type GraphSource, newRowsOf, trainingGraph } from "./graphs.ts";
 import { bytesOf, float32Blocks, meanRows } from "./initial-values.ts";
@@ -45,13 +52,18 @@ const FILES = {
  * Writes the artifacts of a model: three graphs, the trainable parameters as float32 with moments of 0 (which have no
  * file), the tokenizer with its template, and a manifest.
  *
+ * @param selection what `select` returned, or names read from a selection file.
  * @throws UsageError when the model's family, a field of its config or a dtype is not supported, a name is no parameter,
  * the weights are not on this machine, or `out` is not free. Then nothing is left behind.
  */
-export async function exportArtifacts(model: Model, options: ExportOptions): Promise<Artifacts> {
+export async function exportArtifacts(
+  model: Model,
+  selection: SelectedParameters,
+  options: ExportOptions,
+): Promise<Artifacts> {
   const out = resolve(options.out);
   await checkFree(out);
-  const plan = await planExport(model, options);
+  const plan = await planExport(model, selection, options);
   const aside = join(dirname(out), `.${basename(out)}.${randomBytes(6).toString("hex")}`);
   await mkdir(aside, { recursive: true });
   try {
@@ -119,7 +131,16 @@ async function writeArtifacts(folder: string, plan: ExportPlan): Promise<Manifes
   return manifest;
 }
 
-function manifestHead({ model, options, config, divided, tokenizer, newRows, maxSequence }: ExportPlan) {
+function manifestHead({
+  model,
+  selection,
+  options,
+  config,
+  divided,
+  tokenizer,
+  newRows,
+  maxSequence,
+}: ExportPlan) {
   return {
     schemaVersion: MANIFEST_VERSION,
     tool: TOOL,
@@ -135,7 +156,7 @@ function manifestHead({ model, options, config, divided, tokenizer, newRows, max
     form: "standard",
     opset: OPSET,
     selection: {
-      source: options.selectionSource ?? "names given",
+      source: selection.source ?? "names given",
       parameterNames: [...divided.tensors.values()]
         .filter((tensor) => divided.trained.has(tensor))
         .map(({ name }) => name),

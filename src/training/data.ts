@@ -6,6 +6,7 @@ import type { ChatTokenizer } from "../chat/tokenizer.ts";
 import { UsageError } from "../errors.ts";
 import type { BatchSource } from "./batch-source.ts";
 import type { Manifest } from "./manifest.ts";
+import { packedBatches } from "./packed-batches.ts";
 import { readManifest } from "./read-manifest.ts";
 
 /** Positions of a sequence when nobody says; fewer where the model has fewer. */
@@ -59,17 +60,11 @@ export async function openTrainingData(
     throw new UsageError(
       `Cannot train on ${path}: it has the token ${dataset.header.vocabularySize - 1}, and the embedding of ${manifest.model.id} has ${manifest.vocabularySize} rows`,
     );
-  return {
-    dataset,
-    sequences: dataset.header.rows,
-    batchSize,
-    batches: ({ epoch, skip }) =>
-      dataset.batches({ batch: batchSize, seed, epoch, skip: Math.ceil(skip / batchSize) }),
-  };
+  return { dataset, ...packedBatches(dataset, { batchSize, seed }) };
 }
 
 /** The artifacts' tokenizer; null where the data is to bring tokens and there is none. */
-async function tokenizerOf(
+export async function tokenizerOf(
   artifacts: string,
   { chatTemplate: kind }: Manifest,
 ): Promise<ChatTokenizer | null> {

@@ -9,12 +9,16 @@ import { type GraphSource, newRowsOf } from "./graphs.ts";
 import type { AdamWConstants, TrainableParameter } from "./manifest.ts";
 import { type DividedWeights, divideWeights } from "./model-weights.ts";
 
-/** Options of `exportArtifacts`. */
-export interface ExportOptions {
-  /** Parameters that train: names of the checkpoint, or those that transformers gives. */
+/** What is to train: a selection, or names alone. */
+export interface SelectedParameters {
+  /** Names of the checkpoint, or those that transformers gives. */
   readonly parameterNames: readonly string[];
   /** Where the names came from, for the manifest; default: that they were given. */
-  readonly selectionSource?: string;
+  readonly source?: string;
+}
+
+/** Options of `exportArtifacts`. */
+export interface ExportOptions {
   /** Folder to write; it must not exist, or be empty. */
   readonly out: string;
   /** Default `chatml`. `none` needs no tokenizer. */
@@ -40,6 +44,7 @@ const MAX_SEQUENCE = 32768;
 export interface ExportPlan {
   readonly model: Model;
   readonly modelFolder: string;
+  readonly selection: SelectedParameters;
   readonly options: ExportOptions;
   readonly config: DecoderConfig;
   readonly divided: DividedWeights;
@@ -61,7 +66,11 @@ export interface NewRows {
  *
  * @throws UsageError as exportArtifacts says.
  */
-export async function planExport(model: Model, options: ExportOptions): Promise<ExportPlan> {
+export async function planExport(
+  model: Model,
+  selection: SelectedParameters,
+  options: ExportOptions,
+): Promise<ExportPlan> {
   const { chatTemplate = "chatml", trainEmbeddings = "new-rows" } = options;
   const config = decoderConfig(model.config);
   const modelFolder = model.folder;
@@ -71,7 +80,7 @@ export async function planExport(model: Model, options: ExportOptions): Promise<
     );
   }
   const tables = config.tied ? [EMBEDDING] : [EMBEDDING, HEAD];
-  const trained = [...options.parameterNames, ...(trainEmbeddings === "all" ? tables : [])];
+  const trained = [...selection.parameterNames, ...(trainEmbeddings === "all" ? tables : [])];
   const divided = divideWeights(model, config, trained);
   const tokenizer = await artifactTokenizer(modelFolder, chatTemplate);
   const end = Math.max(0, ...tokenizer.addedTokens.map(({ id }) => id + 1));
@@ -86,7 +95,7 @@ export async function planExport(model: Model, options: ExportOptions): Promise<
     return tensor === undefined || count === 0 ? [] : [{ parameter, tensor, count }];
   });
   const maxSequence = sequenceLimit(config, options.maxSequence);
-  return { model, modelFolder, options, config, divided, tokenizer, newRows, maxSequence };
+  return { model, modelFolder, selection, options, config, divided, tokenizer, newRows, maxSequence };
 }
 
 function sequenceLimit({ maxPositions }: DecoderConfig, asked: number | undefined): number {

@@ -22,6 +22,21 @@ describe("openBackend()", () => {
     }
   });
 
+  it("says so when the precision is not the one asked for, and of exact never", async () => {
+    for (const name of ["auto", ...BACKEND_NAMES]) {
+      const { backend, notes } = await openBackend(name, { ...options, precision: "fast" });
+      const said = notes.filter((note) => note.includes("has no precision fast"));
+      expect(said).toEqual(
+        backend.precision === "fast" ? [] : [expect.stringContaining(`it computes ${backend.precision}`)],
+      );
+      await backend.close();
+      const exact = await openBackend(name, options);
+      expect(exact.backend.precision).toBe("exact");
+      expect(exact.notes.filter((note) => note.includes("precision"))).toEqual([]);
+      await exact.backend.close();
+    }
+  });
+
   it("refuses a name that no backend has, and lists those there are", async () => {
     for (const name of ["gpu", "", "toString", "__proto__"]) {
       await expect(openBackend(name, options)).rejects.toThrow(UsageError);

@@ -38,6 +38,15 @@ describe("parseArguments()", () => {
     expect(parse("model").options).toEqual({ include: [], json: false });
   });
 
+  it.each([
+    ["0", 0],
+    ["007", 7],
+    [".5", 0.5],
+    ["99.75", 99.75],
+  ])("reads the decimal %s", (text, percent) => {
+    expect(parse("m", "--percent", text).options.percent).toBe(percent);
+  });
+
   it("takes what follows -- as it is", () => {
     expect(parse("--", "--json").positionals).toEqual(["--json"]);
   });
@@ -54,6 +63,10 @@ describe("parseArguments()", () => {
     [["m", "--percent", "-1"], 'from 0 up, got "-1"'],
     [["m", "--percent", "ten"], 'got "ten"'],
     [["m", "--percent", "Infinity"], 'got "Infinity"'],
+    [["m", "--percent", "0x10"], 'number from 0 up, got "0x10"'],
+    [["m", "--percent", "1e"], 'number from 0 up, got "1e"'],
+    [["m", "--percent", " 5"], 'number from 0 up, got " 5"'],
+    [["m", "--threads", "0b11"], 'whole number from 1 up, got "0b11"'],
     [["m", "--percent="], "--percent needs a value: P"],
     [["m", "--out"], "--out needs a value: FILE"],
     [["m", "--out", "--json"], "got the option --json"],

@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readSelection } from "../../src/select/selection-file.ts";
-import { parseResults, readResults } from "../../src/snr/results-file.ts";
+import { parseResults, readResults, writeResults } from "../../src/snr/results-file.ts";
+import { scanResults, scored } from "../select/results.ts";
 import { tinyLlama, writeTinyModel } from "../tiny-model.ts";
 import { CLI, ROOT, spectrum } from "./run.ts";
 
@@ -51,6 +52,9 @@ describe("bad usage", () => {
     [["scan", MODEL, "--include", "zzz", "--json"], /zzz/],
     [["scan", MODEL, "--cache", "x", "--no-cache"], /exclude each other/],
     [["select", PUBLISHED, "--top-percent", "101"], /101/],
+    [["select", PUBLISHED, "--top-percent", "0x10"], /number from 0 up, got "0x10"/],
+    [["select", PUBLISHED, "--revision", "main"], /--revision is about the model of --model/],
+    [["select", PUBLISHED, "--offline"], /--offline is about the model of --model/],
     [["select", "package.json"], /package\.json/],
     [["train", "x"], /does not have it/],
   ])("%j exits with 2 and one sentence", async (args, sentence) => {
@@ -99,6 +103,14 @@ describe("scan", () => {
     expect(parseResults(stdout, "stdout")).toEqual(parseResults(await readFile(out, "utf8"), out));
     expect(JSON.parse(stdout)).toEqual(JSON.parse(await readFile(out, "utf8")));
     expect(stderr).toContain("modules have a score");
+  });
+
+  it("says that fast is computed as exact, as its results state", async () => {
+    const args = ["scan", MODEL, "--include", "mlp.up_proj", "--no-cache", "--json", "--precision", "fast"];
+    const { code, stdout, stderr } = await spectrum(args);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout).backend.precision).toBe("exact");
+    expect(stderr).toMatch(/^the backend wasm has no precision fast in this version: it computes exact$/m);
   });
 
   it("writes nothing with --json alone", async () => {
@@ -237,6 +249,31 @@ describe("select", () => {
     const { code, stdout, stderr } = await spectrum(["select", PUBLISHED]);
     expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
     expect(stderr).toContain("Nothing is written without --out");
+  });
+
+  it("gives the warnings of the format without --out as with it", async () => {
+    const path = join(await folder(), "results.json");
+    await writeResults(path, scanResults([scored("model.layers.0.mlp.experts.3.up_proj", 1)]));
+    const warning = /^Note: 1 names of experts are the checkpoint's/m;
+    for (const rest of [[], ["--json"], ["--out", join(await folder(), "selection.yaml")]]) {
+      const { code, stderr } = await spectrum(["select", path, ...rest]);
+      expect(code).toBe(0);
+      expect(stderr.match(new RegExp(warning, "gm"))).toHaveLength(1);
+    }
+  });
+
+  it("draws nothing of a selection that the format refuses, with --out or without", async () => {
+    const path = join(await folder(), "results.json");
+    const tensor = "model.layers.0.mlp.experts.down_proj";
+    const experts = [1, 2, 3, 4].map((score, expert) =>
+      scored(`${tensor}[${expert}]`, score, { tensor, type: "mlp.experts.down_proj", expert }),
+    );
+    await writeResults(path, scanResults(experts));
+    for (const rest of [[], ["--json"], ["--out", join(await folder(), "selection.yaml")]]) {
+      const { code, stdout, stderr } = await spectrum(["select", path, "--format", "trl", ...rest]);
+      expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+      expect(stderr).toMatch(/^spectrum: The format trl cannot select single experts [^\n]+\n$/);
+    }
   });
 
   it("checks the names against a model that it is given", async () => {

@@ -7,16 +7,16 @@ import { readResults } from "../../src/snr/results-file.ts";
 import { ROOT } from "./run.ts";
 
 describe("the quickstart", () => {
-  it("scans the embedded model, writes every file that it names, and takes less than 10 seconds", async () => {
-    const { status, stderr } = spawnSync(process.execPath, ["scripts/quickstart.mjs"], {
+  it("scans the embedded model, fine-tunes what it selects, and writes every file that it names", async () => {
+    const { status, stderr } = spawnSync(process.execPath, ["scripts/quickstart.mjs", "--steps", "2"], {
       cwd: ROOT,
       encoding: "utf8",
     });
-    expect(stderr).toMatch(/^Done in [0-9]\.[0-9] s\./m);
+    expect(stderr).toMatch(/^Done in [0-9.]+ s\./m);
     expect(status).toBe(0);
     const folder = join(ROOT, "quickstart");
     const written = await readdir(folder, { recursive: true });
-    for (const [, name = ""] of stderr.matchAll(/^ {2}([\w.]+)\/? {4,}/gm)) expect(written).toContain(name);
+    for (const [, name = ""] of stderr.matchAll(/^ {2}([\w./]+?)\/? {4,}/gm)) expect(written).toContain(name);
 
     const results = await readResults(join(folder, "results.json"));
     const selection = await readSelection(join(folder, "selection.yaml"));

@@ -143,6 +143,18 @@ describe("dialects", () => {
     expect(dialectNamed("axolotl").emit(select(LLAMA), LLAMA).warnings).toEqual([]);
   });
 
+  it("warn that transformers 5 calls the head of GPT-NeoX otherwise", () => {
+    const results = scanResults([
+      scored("gpt_neox.layers.0.mlp.dense_h_to_4h", 1),
+      scored("embed_out", 1, { part: "head" }),
+    ]);
+    for (const format of ["axolotl", "trl", "names"]) {
+      const { warnings } = dialectNamed(format).emit(select(results, { embeddings: "always" }), results);
+      expect(warnings).toEqual([expect.stringMatching(/^embed_out\.weight .* GPT-NeoX lm_head\.weight/)]);
+      expect(dialectNamed(format).emit(select(results), results).warnings).toEqual([]);
+    }
+  });
+
   it("are listed when another is asked for", () => {
     expect(() => dialectNamed("peft")).toThrow(
       'There is no format "peft": expected one of axolotl, trl, names, original',

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { open, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { UsageError } from "../../src/errors.ts";
+import type { Model } from "../../src/hub/model.ts";
 import { openModel } from "../../src/hub/open-model.ts";
 import { writeSafetensors } from "../../src/safetensors/writer.ts";
 import type { ScanResults } from "../../src/snr/results.ts";
@@ -24,6 +25,12 @@ async function cachedBy(folder: string, options: ScanOptions): Promise<number> {
   let last: ScanProgress | undefined;
   await scanFolder(folder, { ...options, onProgress: (progress) => (last = progress) });
   return last?.modulesCached ?? -1;
+}
+
+async function writeOver(path: string, position: number, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, "r+");
+  await file.write(bytes, 0, bytes.length, position);
+  await file.close();
 }
 
 const entriesOf = async (cache: string) =>
@@ -149,6 +156,28 @@ describe("scan()", () => {
     const { modules } = await scanFolder(await writeTinyModel(tensors));
     const zero = modules.find(({ name }) => name === "model.layers.0.mlp.up_proj");
     expect(zero).toMatchObject({ skipped: "every entry is zero", sigmaMax: 0, snr: { spectrum: null } });
+  });
+
+  it("keeps no score of a file that is written over between looking for its scores and reading it", async () => {
+    const cache = await temporaryFolder();
+    const folder = await writeTinyModel(tinyLlama(1, 16));
+    const path = join(folder, "model.safetensors");
+    await using model = await openModel(folder);
+    const { begin = 0, end = 0 } = model.tensors.get("model.layers.0.mlp.up_proj.weight") ?? {};
+    let reads = 0;
+    const overwritten: Model = {
+      ...model,
+      async *readFile(file, range) {
+        if (range.begin === begin && ++reads === 2) await writeOver(path, begin + 40, Buffer.from([1, 2, 3]));
+        yield* model.readFile(file, range);
+      },
+    };
+    expect(end - begin).toBe(4 * 256);
+    await expect(scan(overwritten, { cache, threads: 2 })).rejects.toThrow(
+      /^Cannot score "model.layers.0.mlp.up_proj": model.safetensors was changed while it was read; scan again/,
+    );
+    expect(reads).toBe(2);
+    expect(await scanFolder(folder, { cache })).toEqual(await scanFolder(folder));
   });
 
   it("scans only what the globs ask for, and refuses a glob that matches nothing", async () => {

@@ -7,7 +7,7 @@ import type { Model } from "../../src/hub/model.ts";
 import { openModel } from "../../src/hub/open-model.ts";
 import { writeSafetensors } from "../../src/safetensors/writer.ts";
 import { exportArtifacts } from "../../src/training/artifacts.ts";
-import type { ExportOptions } from "../../src/training/export-plan.ts";
+import type { ExportOptions, SelectedParameters } from "../../src/training/export-plan.ts";
 import type { Manifest } from "../../src/training/manifest.ts";
 import { readManifest } from "../../src/training/read-manifest.ts";
 import { readTensors } from "../../src/training/tensor-file.ts";
@@ -19,9 +19,10 @@ const QWEN = "qwen2-windows";
 const EMBEDDING = "model.embed_tokens.weight";
 const SOME = ["model.layers.1.mlp.up_proj.weight", "model.layers.0.self_attn.q_proj.bias"];
 
-async function exported(model: Model, options: Partial<ExportOptions> = {}) {
+async function exported(model: Model, options: Partial<ExportOptions & SelectedParameters> = {}) {
   const out = join(await temporaryFolder(), "artifacts");
-  return exportArtifacts(model, { parameterNames: SOME, chatTemplate: "none", out, ...options });
+  const { parameterNames = SOME, ...rest } = options;
+  return exportArtifacts(model, { parameterNames }, { chatTemplate: "none", out, ...rest });
 }
 
 /** Runs a graph of artifacts on a batch with the checkpoint's parameters. */

@@ -37,7 +37,7 @@ describe("training the embedded model", () => {
     const model = await openModel(saved);
     const again = join(artifacts, "../again");
     const { names } = torch.runs["25"];
-    await exportArtifacts(model, { parameterNames: names, out: again, chatTemplate: "none" });
+    await exportArtifacts(model, { parameterNames: names }, { out: again, chatTemplate: "none" });
     await model.close();
     const losses: number[] = [];
     for (const [folder, checkpoint] of [

@@ -18,12 +18,11 @@ export async function exported(percent: string): Promise<string> {
   const out = join(await temporaryFolder(), "artifacts");
   const model = await openModel(MODEL);
   const { weightDecay } = embeddedTorch;
-  await exportArtifacts(model, {
-    parameterNames: embeddedTorch.runs[percent].names,
-    out,
-    chatTemplate: "none",
-    adamw: { weightDecay },
-  });
+  await exportArtifacts(
+    model,
+    { parameterNames: embeddedTorch.runs[percent].names },
+    { out, chatTemplate: "none", adamw: { weightDecay } },
+  );
   await model.close();
   return out;
 }

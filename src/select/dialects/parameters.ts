@@ -96,14 +96,22 @@ export function listByType(
 }
 
 /** Parameters of mixtures of experts that transformers renames and fuses when it loads them, from version 5 on. */
-const RENAMED_IN_5 = /\.experts\.[0-9]+\.|\.block_sparse_moe\./;
+const FUSED_IN_5 = /\.experts\.[0-9]+\.|\.block_sparse_moe\./;
+
+/** The head of GPT-NeoX, which transformers has as `lm_head` from version 5 on. */
+const RENAMED_IN_5 = /^embed_out\./;
 
 /** Warnings about names that depend on the version of transformers that loads the model. */
-export function namingWarnings(parameters: readonly TrainedParameter[]): readonly string[] {
-  const affected = parameters.filter(({ name }) => RENAMED_IN_5.test(name));
-  const [first] = affected;
-  if (first === undefined) return [];
-  return [
-    `${affected.length} names of experts are the checkpoint's, as transformers 4 keeps them; transformers 5 fuses the experts of a layer into one parameter, which these names do not match; the first is ${first.name}`,
-  ];
+export function namingWarnings(parameters: readonly Pick<TrainedParameter, "name">[]): readonly string[] {
+  const named = (pattern: RegExp) => parameters.map(({ name }) => name).filter((name) => pattern.test(name));
+  const warnings = named(RENAMED_IN_5).map(
+    (name) =>
+      `${name} is the checkpoint's name, as transformers 4 keeps it; transformers 5 calls the head of GPT-NeoX ${name.replace(RENAMED_IN_5, "lm_head.")}, which this name does not match`,
+  );
+  const fused = named(FUSED_IN_5);
+  if (fused.length > 0)
+    warnings.push(
+      `${fused.length} names of experts are the checkpoint's, as transformers 4 keeps them; transformers 5 fuses the experts of a layer into one parameter, which these names do not match; the first is ${fused[0]}`,
+    );
+  return warnings;
 }

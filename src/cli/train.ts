@@ -1,0 +1,151 @@
+// spectrum train: from a model, or from artifacts, to a trained model that any stock loader opens.
+import { join } from "node:path";
+import {
+  evaluate,
+  renderEvaluation,
+  renderTrainingProgress,
+  type StepReport,
+  saveModel,
+  type TrainOptions,
+  train,
+  UsageError,
+} from "../index.ts";
+import type { OptionTable, OptionValues } from "./arguments.ts";
+import { defineCommand, EXIT } from "./command.ts";
+import { prepareArtifacts, SOURCE_OPTIONS } from "./fine-tuning.ts";
+import { progressReporter } from "./progress.ts";
+import { DATA_OPTIONS, readDataOptions } from "./training-options.ts";
+
+const OPTIONS = {
+  ...DATA_OPTIONS,
+  out: { kind: "text", value: "DIR", short: "o", help: "Folder of the run (default run)" },
+  ...SOURCE_OPTIONS,
+  epochs: { kind: "number", value: "N", least: 1, whole: true, help: "Default 1" },
+  steps: { kind: "number", value: "N", least: 1, whole: true, help: "Updates, in place of epochs" },
+  "learning-rate": { kind: "number", value: "RATE", least: 0, help: "Default 2e-5" },
+  schedule: {
+    kind: "text",
+    value: "NAME",
+    help: "constant, linear, cosine (default), wsd, or an expression",
+  },
+  warmup: { kind: "number", value: "N", least: 0, whole: true, help: "Updates (default 3 % of all)" },
+  accumulation: {
+    kind: "number",
+    value: "N",
+    least: 1,
+    whole: true,
+    help: "Batches of an update (default 1)",
+  },
+  seed: { kind: "number", value: "N", least: 0, whole: true, help: "Of the order of the data (default 0)" },
+  "eval-data": { kind: "text", value: "FILE", help: "Held-out data" },
+  "eval-steps": {
+    kind: "number",
+    value: "N",
+    least: 1,
+    whole: true,
+    help: "Updates between evaluations (default: at the end)",
+  },
+  "checkpoint-steps": {
+    kind: "number",
+    value: "N",
+    least: 1,
+    whole: true,
+    help: "Updates between checkpoints (default 100)",
+  },
+  resume: { kind: "flag", help: "Go on with the run in --out" },
+  "save-dtype": {
+    kind: "choice",
+    choices: ["base", "float32"],
+    help: "Of trained tensors: the base model's (default), or float32",
+  },
+  json: { kind: "flag", help: "Print a summary on stdout as JSON" },
+} as const satisfies OptionTable;
+
+/** The command `train`. */
+export const trainCommand = defineCommand({
+  name: "train",
+  summary: "Train the selected modules on chat data and save the model",
+  positionals: ["DIR-or-MODEL"],
+  options: OPTIONS,
+  examples: [
+    "spectrum train HuggingFaceTB/SmolLM2-135M --data chat.jsonl --out run",
+    "spectrum train artifacts --data chat.jsonl --eval-data held-out.jsonl --epochs 3 --out run",
+    "spectrum train artifacts --data chat.jsonl --epochs 3 --out run --resume",
+  ],
+  async run({ positionals: [id], options }, context) {
+    const { terminal, signal, commandLine } = context;
+    const { data, out = "run" } = options;
+    if (data === undefined) throw new UsageError("There is nothing to train on: give --data FILE");
+    const resume = options.resume;
+    const artifacts = await prepareArtifacts(id, { ...options, out }, context);
+    const progress = progressReporter<StepReport>(terminal, renderTrainingProgress);
+    const trainOptions = readTrainOptions({ ...options, data });
+    let last: StepReport | null = null;
+    try {
+      const before = await evaluateHeldOut(artifacts, { ...options, out });
+      if (before) terminal.print(`Before: ${renderEvaluation(before)}`);
+      const onNote = (note: string) => terminal.print(note);
+      const onSkip = (bad: { file: string; line: number; reason: string }) =>
+        terminal.printNote(`${bad.file}, line ${bad.line} is left out: ${bad.reason}`);
+      const run = { ...trainOptions, out: join(out, "training"), resume, signal, onNote, onSkip };
+      for await (const report of train(artifacts, run)) {
+        last = report;
+        progress.report(report);
+        if (report.evaluation) {
+          terminal.print(`Step ${report.step} of ${report.steps}: ${renderEvaluation(report.evaluation)}`);
+        }
+      }
+      terminal.clearStatus();
+      const folder = join(out, "model");
+      const dtype = options["save-dtype"];
+      const saved = await saveModel(artifacts, run.out, {
+        out: folder,
+        ...(dtype !== undefined && { dtype }),
+      });
+      const share = ((100 * saved.changedValues) / Math.max(1, saved.trainedValues)).toFixed(1);
+      terminal.print(
+        `\nSaved the model to ${folder}; ${share} % of the trained values changed when rounded to its dtype.`,
+      );
+      if (options.json) await terminal.printDocument({ artifacts, model: folder, before, last, saved });
+      return EXIT.done;
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      const again = resume ? commandLine : `${commandLine} --resume`;
+      terminal.print(
+        `Interrupted${last === null ? "" : ` after step ${last.step} of ${last.steps}`}; the run is kept. To go on:\n  ${again}`,
+      );
+      return EXIT.interrupted;
+    }
+  },
+});
+
+type Options = OptionValues<typeof OPTIONS>;
+
+async function evaluateHeldOut(artifacts: string, options: Options & { readonly out: string }) {
+  const heldOut = options["eval-data"];
+  if (heldOut === undefined || options.resume) return null;
+  const folder = join(options.out, "training", "data", "evaluation");
+  return evaluate(artifacts, { ...readDataOptions(options), data: heldOut, folder });
+}
+
+function readTrainOptions(options: Options & { readonly data: string }): TrainOptions {
+  const { data, epochs, steps, schedule, warmup, accumulation, seed } = options;
+  const learningRate = options["learning-rate"];
+  const heldOut = options["eval-data"];
+  const checkpointSteps = options["checkpoint-steps"];
+  return {
+    ...readDataOptions(options),
+    data,
+    ...(epochs !== undefined && { epochs }),
+    ...(steps !== undefined && { steps }),
+    ...(learningRate !== undefined && { learningRate }),
+    ...(schedule !== undefined && { schedule }),
+    ...(warmup !== undefined && { warmup }),
+    ...(accumulation !== undefined && { accumulation }),
+    ...(seed !== undefined && { seed }),
+    ...(checkpointSteps !== undefined && { checkpointSteps }),
+    ...(heldOut !== undefined && {
+      evaluation: { data: heldOut, everySteps: options["eval-steps"] ?? Number.MAX_SAFE_INTEGER },
+    }),
+  };
+}

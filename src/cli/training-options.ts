@@ -1,0 +1,66 @@
+// Options that commands on artifacts share: which data, on which backend.
+import type { TemplateKind } from "../index.ts";
+import type { OptionTable, OptionValues } from "./arguments.ts";
+
+/** How data is read and what runs the graphs. */
+export const DATA_OPTIONS = {
+  data: { kind: "text", value: "FILE", help: "File or folder: JSON Lines, JSON, CSV, Parquet" },
+  sequence: { kind: "number", value: "N", least: 2, whole: true, help: "Tokens of a sequence (default 512)" },
+  "batch-size": {
+    kind: "number",
+    value: "N",
+    least: 1,
+    whole: true,
+    help: "Sequences of a batch (default 1)",
+  },
+  "train-on": {
+    kind: "choice",
+    choices: ["assistant", "last", "all"],
+    help: "Turns that are targets (default assistant)",
+  },
+  "on-bad-record": { kind: "choice", choices: ["fail", "skip"], help: "Default fail" },
+  backend: { kind: "text", value: "NAME", help: "auto (default), or one of spectrum doctor's" },
+  threads: {
+    kind: "number",
+    value: "N",
+    least: 1,
+    whole: true,
+    help: "Threads in all (default: all processors)",
+  },
+} as const satisfies OptionTable;
+
+/** How a model becomes artifacts. */
+export const EXPORT_OPTIONS = {
+  "chat-template": { kind: "choice", choices: ["chatml", "model", "none"], help: "Default chatml" },
+  "train-embeddings": {
+    kind: "choice",
+    choices: ["new-rows", "all", "none"],
+    help: "Rows of new tokens alone (default), all rows, or none",
+  },
+} as const satisfies OptionTable;
+
+/** {@link DATA_OPTIONS} as the SDK takes them; what was not given is left out. */
+export function readDataOptions(options: OptionValues<typeof DATA_OPTIONS>) {
+  const { sequence, backend, threads } = options;
+  return {
+    ...(sequence !== undefined && { sequence }),
+    ...(options["batch-size"] !== undefined && { batchSize: options["batch-size"] }),
+    ...(options["train-on"] !== undefined && { trainOn: options["train-on"] }),
+    ...(options["on-bad-record"] !== undefined && { onBadRecord: options["on-bad-record"] }),
+    ...(backend !== undefined && { backend }),
+    ...(threads !== undefined && { threads }),
+  };
+}
+
+/** {@link EXPORT_OPTIONS} as the SDK takes them. */
+export function readExportOptions(options: OptionValues<typeof EXPORT_OPTIONS>): {
+  readonly chatTemplate?: TemplateKind;
+  readonly trainEmbeddings?: "new-rows" | "all" | "none";
+} {
+  const chatTemplate = options["chat-template"];
+  const trainEmbeddings = options["train-embeddings"];
+  return {
+    ...(chatTemplate !== undefined && { chatTemplate }),
+    ...(trainEmbeddings !== undefined && { trainEmbeddings }),
+  };
+}

@@ -1,0 +1,81 @@
+// Training and evaluating artifacts on a dataset: opens the data and runs the loop of trainer.ts over it.
+import { join } from "node:path";
+import type { Artifacts } from "./artifacts.ts";
+import { openTrainingData, type TrainingDataOptions } from "./data.ts";
+import type { Evaluation } from "./evaluate.ts";
+import { type EvaluateOptions, evaluate as evaluateBatches } from "./evaluation-model.ts";
+import { type StepReport, type TrainOptions as TrainerOptions, train as trainOnBatches } from "./trainer.ts";
+
+/** Options of {@link train}: those of the data, and those of the loop. */
+export interface TrainOptions
+  extends Omit<TrainingDataOptions, "folder">,
+    Omit<TrainerOptions, "batches" | "out" | "evaluation"> {
+  /** A file or a folder: JSON Lines, JSON, CSV, Parquet. */
+  readonly data: string;
+  /** Folder of the run: packed data, checkpoints, metrics. Default: `run` inside the artifacts. */
+  readonly out?: string;
+  /** Held-out data, evaluated each so many updates and after the last one. */
+  readonly evaluation?: { readonly data: string; readonly everySteps: number };
+}
+
+/**
+ * Trains the parameters of artifacts on a dataset, and tells of each update.
+ *
+ * Whoever stops the iteration, by `break` or the signal, can go on with `resume`: on the same machine with the same
+ * threads, the result is the same to the bit.
+ *
+ * @throws UsageError for options that cannot be, a folder that holds a run already, or settings that are not those of
+ * the run to go on with; Error naming the record that cannot be used, or the batch whose loss is not finite; the
+ * signal's reason when aborted.
+ *
+ * @example
+ * const artifacts = await exportArtifacts(model, selection, { out: "artifacts" });
+ * for await (const step of train(artifacts, { data: "chat.jsonl", epochs: 1 })) console.log(step.loss);
+ */
+export async function* train(
+  artifacts: string | Pick<Artifacts, "folder">,
+  options: TrainOptions,
+): AsyncGenerator<StepReport, void> {
+  const folder = folderOf(artifacts);
+  const { data, out = join(folder, "run"), evaluation, ...rest } = options;
+  const batches = await openTrainingData(folder, data, { ...rest, folder: join(out, "data", "train") });
+  const heldOut =
+    evaluation && (await openTrainingData(folder, evaluation.data, evaluationData(options, out)));
+  yield* trainOnBatches(folder, {
+    ...rest,
+    batches,
+    out,
+    ...(evaluation && heldOut && { evaluation: { batches: heldOut, everySteps: evaluation.everySteps } }),
+  });
+}
+
+/** Options of {@link evaluate}. */
+export interface EvaluateDataOptions
+  extends TrainingDataOptions,
+    Omit<EvaluateOptions, "batches" | "onProgress"> {
+  readonly data: string;
+}
+
+/**
+ * Loss, perplexity and token accuracy on a dataset, of artifacts or of a checkpoint trained from them.
+ *
+ * @throws as {@link train} for the data; RangeError when it holds no target token.
+ */
+export async function evaluate(
+  artifacts: string | Pick<Artifacts, "folder">,
+  options: EvaluateDataOptions,
+): Promise<Evaluation> {
+  const folder = folderOf(artifacts);
+  const { onProgress: _, ...rest } = options;
+  const batches = await openTrainingData(folder, options.data, { ...options, seed: null });
+  return evaluateBatches(folder, { ...rest, batches });
+}
+
+/** Held-out data is packed apart, and keeps its order. */
+function evaluationData({ data: _, ...options }: TrainOptions, out: string): TrainingDataOptions {
+  return { ...options, folder: join(out, "data", "evaluation"), seed: null };
+}
+
+function folderOf(artifacts: string | Pick<Artifacts, "folder">): string {
+  return typeof artifacts === "string" ? artifacts : artifacts.folder;
+}

@@ -1,0 +1,120 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { ROOT, type Run, spectrum } from "./run.ts";
+
+const MODEL = "examples/wordnet-llama-2m";
+const DATA = ["--sequence", "128", "--batch-size", "2", "--backend", "onnxruntime-cpu"];
+const SELECTION =
+  "unfrozen_parameters:\n- ^model.layers.7.mlp.up_proj.weight$\n- ^model.layers.6.self_attn.q_proj.weight$\n";
+
+describe("export, train and evaluate", () => {
+  let folder: string;
+  let chat: string;
+  let selection: string;
+  let artifacts: string;
+  let exported: Run;
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "spectrum-train-"));
+    chat = join(folder, "chat.jsonl");
+    const lines = (await readFile(join(ROOT, "examples/definitions/eval.jsonl"), "utf8")).split("\n");
+    await writeFile(chat, `${lines.slice(0, 40).join("\n")}\n`);
+    selection = join(folder, "selection.yaml");
+    await writeFile(selection, SELECTION);
+    artifacts = join(folder, "artifacts");
+    exported = await spectrum(["export", MODEL, "--selection", selection, "--out", artifacts, "--json"]);
+  });
+
+  it("export writes artifacts in which the selection trains, and prints their manifest alone on stdout", () => {
+    expect(exported.code).toBe(0);
+    const manifest = JSON.parse(exported.stdout);
+    const names = manifest.parameters.map(({ name }: { name: string }) => name);
+    expect(names).toEqual([
+      "model.layers.6.self_attn.q_proj.weight",
+      "model.layers.7.mlp.up_proj.weight",
+      "model.embed_tokens.weight.new_rows",
+    ]);
+    expect(manifest.selection.source).toBe(selection);
+  });
+
+  it("train lowers the loss of what it trains on, saves a model, and evaluate measures the same of it", async () => {
+    const out = join(folder, "run");
+    const data = ["--data", chat, "--eval-data", chat, ...DATA];
+    const options = ["--steps", "12", "--learning-rate", "3e-3", "--out", out, "--json"];
+    const { code, stdout } = await spectrum(["train", artifacts, ...data, ...options]);
+    expect(code).toBe(0);
+    const { before, last } = JSON.parse(stdout);
+    expect(last.step).toBe(12);
+    expect(last.evaluation.loss).toBeLessThan(0.8 * before.loss);
+
+    const ofRun = await spectrum([
+      "evaluate",
+      artifacts,
+      "--checkpoint",
+      join(out, "training"),
+      "--data",
+      chat,
+      ...DATA,
+      "--json",
+    ]);
+    expect(JSON.parse(ofRun.stdout).loss).toBeCloseTo(last.evaluation.loss, 5);
+    // The saved model rounds to bfloat16.
+    const saved = [
+      "evaluate",
+      join(out, "model"),
+      "--chat-template",
+      "model",
+      "--data",
+      chat,
+      ...DATA,
+      "--json",
+    ];
+    const ofModel = JSON.parse((await spectrum(saved)).stdout);
+    expect(Math.abs(ofModel.loss / last.evaluation.loss - 1)).toBeLessThan(0.01);
+    expect(ofModel.targets).toBe(JSON.parse(ofRun.stdout).targets);
+  });
+
+  it("train stops on Ctrl-C with 130, says how to go on, and --resume ends the run", async () => {
+    const out = join(folder, "interrupted");
+    const args = [
+      "train",
+      artifacts,
+      "--data",
+      chat,
+      ...DATA,
+      "--epochs",
+      "20",
+      "--checkpoint-steps",
+      "5",
+      "--out",
+      out,
+    ];
+    let asked = false;
+    const stopped = await spectrum(args, {}, (text, kill) => {
+      if (asked || !/step \d+\/\d+/.test(text)) return;
+      asked = true;
+      kill("SIGINT");
+    });
+    expect(stopped.code).toBe(130);
+    expect(stopped.stderr).toContain("--resume");
+    const again = await spectrum([...args, "--resume"]);
+    expect(again.code).toBe(0);
+    expect(existsSync(join(out, "model", "model.safetensors"))).toBe(true);
+  });
+
+  it.each([
+    [["train", MODEL], "give --data FILE"],
+    [["evaluate", MODEL], "give --data FILE"],
+    [["evaluate", MODEL, "--data", "nowhere.jsonl"], "nowhere.jsonl"],
+    [["export", MODEL], "give --selection FILE"],
+  ])("%j is refused in one sentence", async (args, sentence) => {
+    const { code, stdout, stderr } = await spectrum(args);
+    expect(code).toBeGreaterThan(0);
+    expect(stdout).toBe("");
+    expect(stderr).toContain(sentence);
+    expect(stderr).not.toMatch(/^ {4}at /m);
+  });
+});
