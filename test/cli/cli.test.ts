@@ -56,7 +56,7 @@ describe("bad usage", () => {
     [["select", PUBLISHED, "--revision", "main"], /--revision is about the model of --model/],
     [["select", PUBLISHED, "--offline"], /--offline is about the model of --model/],
     [["select", "package.json"], /package\.json/],
-    [["train", "x"], /does not have it/],
+    [["plan", "x"], /does not have it/],
   ])("%j exits with 2 and one sentence", async (args, sentence) => {
     const { code, stdout, stderr } = await spectrum(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
