@@ -25,6 +25,7 @@ import {
 } from "./checkpoint.ts";
 import { clipScale, sumOfSquares } from "./clip.ts";
 import { type Evaluation, evaluateGraph } from "./evaluate.ts";
+import { freeMemory } from "./free-memory.ts";
 import type { AdamWConstants } from "./manifest.ts";
 import { adamw, type Moments, zeroMoments } from "./optimizer.ts";
 import { readManifest } from "./read-manifest.ts";
@@ -300,6 +301,7 @@ async function makeUpdate(run: Run, graph: ArtifactGraph, step: StepBatches) {
     adamw(parameter, gradient, moment, { ...settings, weightDecay: decay ? settings.weightDecay : 0 });
     await nextTurn();
   }
+  freeMemory(gradients.values());
   run.state = {
     ...state,
     step: state.step + 1,
@@ -314,7 +316,7 @@ async function makeUpdate(run: Run, graph: ArtifactGraph, step: StepBatches) {
 async function accumulate(run: Run, graph: ArtifactGraph, step: StepBatches) {
   const { parameters } = run.trainable.manifest;
   const outputs = ["loss", ...parameters.map(({ name }) => `${name}.grad`)];
-  const gradients = new Map<string, Float32Array>();
+  const gradients: NamedArrays = new Map();
   let loss = 0;
   for (const [index, batch] of step.batches.entries()) {
     run.options.signal?.throwIfAborted();
@@ -326,10 +328,16 @@ async function accumulate(run: Run, graph: ArtifactGraph, step: StepBatches) {
       const gradient = floatsOf(results, `${name}.grad`);
       const sum = gradients.get(name);
       if (sum === undefined) gradients.set(name, gradient);
-      else for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (gradient[i] as number);
+      else addTo(sum, gradient);
     }
   }
   return { loss, gradients };
+}
+
+/** Adds a gradient to a sum, and frees it. */
+function addTo(sum: Float32Array, gradient: Float32Array<ArrayBuffer>): void {
+  for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (gradient[i] as number);
+  freeMemory([gradient]);
 }
 
 /** Names the batch at which a run broke: `index` within the step, or all of them. */
