@@ -10,6 +10,7 @@ import { attention } from "../onnx/ops/attention.ts";
 import { attentionPlan, type QueryChunk } from "../onnx/ops/attention-plan.ts";
 import { splitHeads } from "../onnx/ops/heads.ts";
 import { linear } from "../onnx/ops/linear.ts";
+import { recomputed } from "../onnx/ops/recomputed.ts";
 import { rmsNorm } from "../onnx/ops/rms-norm.ts";
 import { type Angles, rotary } from "../onnx/ops/rotary.ts";
 import { swiglu } from "../onnx/ops/swiglu.ts";
@@ -52,6 +53,8 @@ export interface DecoderInputs {
   readonly maxSequence: number;
   /** Chunks of queries in attention. */
   readonly queryChunks: number;
+  /** Whether each layer's activations are computed again in the backward pass rather than held. */
+  readonly recompute: "none" | "layers";
   /** The element type of `embedded`, and of the computation. */
   readonly type: FloatType;
 }
@@ -80,10 +83,14 @@ export function decoder(g: Graph, config: DecoderConfig, inputs: DecoderInputs):
       positions,
       weight: (name) => weight(`model.layers.${at}.${name}`),
     };
-    x = add(g, x, attentionBlock(layer, norm(layer, x, "input_layernorm")));
-    x = add(g, x, mlpBlock(layer, norm(layer, x, "post_attention_layernorm")));
+    x = inputs.recompute === "layers" ? recomputed(g, x, (y) => wholeLayer(layer, y)) : wholeLayer(layer, x);
   }
   return rmsNorm(g, [x, weight(FINAL_NORM)], config);
+}
+
+function wholeLayer(layer: Layer, x: Value): Value {
+  const attended = add(layer.g, x, attentionBlock(layer, norm(layer, x, "input_layernorm")));
+  return add(layer.g, attended, mlpBlock(layer, norm(layer, attended, "post_attention_layernorm")));
 }
 
 interface Layer {

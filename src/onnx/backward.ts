@@ -1,5 +1,5 @@
 // Reverse-mode differentiation over the tape of a graph, pruned to what trains.
-import type { Flow, Graph, Value } from "./graph.ts";
+import type { Flow, Graph, Step, Value } from "./graph.ts";
 import { scalar } from "./operators/elementwise.ts";
 
 /**
@@ -18,16 +18,24 @@ export function differentiate(
     throw new RangeError(`Cannot differentiate ${loss.name} of shape [${loss.shape}]: expected a scalar`);
   return g.during("backward", () => {
     const sums = new Map<Value, Value>([[loss, scalar(g, loss.type, 1)]]);
+    const kept = new Set(parameters);
     const into: Flow["into"] = (input, compute) => {
       if (g.isTracked(input)) sums.set(input, compute(sums.get(input) ?? null));
     };
-    for (const step of g.steps.toReversed()) {
-      const dy = sums.get(step.output);
-      if (dy === undefined) continue;
-      step.gradient({ dy, isLoss: step.output === loss, into });
-      // A sum that is complete is no longer needed, unless it was asked for.
-      if (!parameters.includes(step.output)) sums.delete(step.output);
-    }
+    const walk = (steps: readonly Step[]) => {
+      for (const step of steps.toReversed()) {
+        const dy = sums.get(step.output);
+        if (dy === undefined) continue;
+        const through: Flow["through"] = (inner, output) => {
+          sums.set(output, dy);
+          walk(inner);
+        };
+        step.gradient({ dy, isLoss: step.output === loss, into, through });
+        // A sum that is complete is no longer needed, unless it was asked for.
+        if (!kept.has(step.output)) sums.delete(step.output);
+      }
+    };
+    walk(g.steps);
     return new Map(parameters.map((parameter) => [parameter, gradientOf(parameter, sums)]));
   });
 }

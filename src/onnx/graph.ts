@@ -55,6 +55,8 @@ export interface Flow {
    * returns it with its own part added.
    */
   into(input: Value, compute: (sum: Value | null) => Value): void;
+  /** Takes `dy` through a tape of its own, from its output down. */
+  through(steps: readonly Step[], output: Value): void;
 }
 
 /** A differentiable step: what it read, what it made, and how a gradient passes through it. */
@@ -72,10 +74,12 @@ export class Graph {
   readonly inputs: Value[] = [];
   readonly initializers: Initializer[] = [];
   readonly nodes: Node[] = [];
-  readonly steps: Step[] = [];
+  /** The tape. */
+  steps: Step[] = [];
   /** Outputs by their public name, in order. */
   readonly outputs = new Map<string, Value>();
   #stage: Stage = "forward";
+  #isPinned = false;
   #count = 0;
   readonly #names = new Set<string>();
   readonly #constants = new Map<string, Value>();
@@ -147,6 +151,32 @@ export class Graph {
 
   /** Runs `build` with its nodes in another stage. */
   during<T>(stage: Stage, build: () => T): T {
+    return this.#inStage(this.#isPinned ? this.#stage : stage, build);
+  }
+
+  /** Runs `build` with all its nodes in the backward stage: they read what that stage made. */
+  inBackward<T>(build: () => T): T {
+    const before = this.#isPinned;
+    this.#isPinned = true;
+    try {
+      return this.#inStage("backward", build);
+    } finally {
+      this.#isPinned = before;
+    }
+  }
+
+  /** Runs `build` with a tape of its own, and gives its steps with what it made. */
+  taped<T>(build: () => T): { readonly made: T; readonly steps: readonly Step[] } {
+    const before = this.steps;
+    this.steps = [];
+    try {
+      return { made: build(), steps: this.steps };
+    } finally {
+      this.steps = before;
+    }
+  }
+
+  #inStage<T>(stage: Stage, build: () => T): T {
     const before = this.#stage;
     this.#stage = stage;
     try {
@@ -178,7 +208,7 @@ export class Graph {
   once(key: string, make: () => Value): Value {
     let value = this.#made.get(key);
     if (value === undefined) {
-      value = this.during("forward", make);
+      value = this.#inStage("forward", make);
       this.#made.set(key, value);
     }
     return value;

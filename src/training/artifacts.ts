@@ -109,6 +109,7 @@ async function writeArtifacts(folder: string, plan: ExportPlan): Promise<Manifes
     maxSequence: plan.maxSequence,
     queryChunks: options.queryChunks ?? 4,
     headChunks: options.headChunks ?? 4,
+    recompute: options.recompute ?? "none",
     type: "float32",
   };
   const adamw = { ...ADAMW, ...options.adamw };

@@ -33,6 +33,8 @@ export interface ExportOptions {
   readonly queryChunks?: number;
   /** Chunks that the logits are cut into. Default 4. */
   readonly headChunks?: number;
+  /** Whether each layer is computed again in the backward pass: less memory, more time. Default `none`. */
+  readonly recompute?: "none" | "layers";
   /** Constants of the optimizer; default: torch's for AdamW. */
   readonly adamw?: Partial<AdamWConstants>;
 }

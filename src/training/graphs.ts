@@ -41,6 +41,8 @@ export interface GraphSource {
   readonly queryChunks: number;
   /** Chunks of rows in the head. */
   readonly headChunks: number;
+  /** Whether the backward pass computes each layer's activations again. */
+  readonly recompute: "none" | "layers";
   /** Element type of the computation. */
   readonly type: FloatType;
 }
@@ -97,7 +99,7 @@ interface ModelValues {
 
 /** Inputs, decoder and loss. */
 function model(g: Graph, source: GraphSource, purpose: "training" | "evaluation"): ModelValues {
-  const { config, maxSequence, queryChunks, headChunks, type } = source;
+  const { config, maxSequence, queryChunks, headChunks, recompute, type } = source;
   const tokens = (name: string) => cast(g, g.input(name, "int64", ["batch", "sequence"]), "int32");
   const [ids, labels, positions] = [tokens("input_ids"), tokens("labels"), tokens("position_ids")];
   const items = g.input("num_items", "float32", []);
@@ -114,7 +116,15 @@ function model(g: Graph, source: GraphSource, purpose: "training" | "evaluation"
   const withNewRows = (name: string) =>
     [weight(name), weights.get(newRowsOf(name))].filter((x) => x !== undefined);
   const embedded = embedding(g, withNewRows(EMBEDDING), { ids: rows, type });
-  const hidden = decoder(g, config, { weight, embedded, positions, maxSequence, queryChunks, type });
+  const hidden = decoder(g, config, {
+    weight,
+    embedded,
+    positions,
+    maxSequence,
+    queryChunks,
+    recompute: purpose === "training" ? recompute : "none",
+    type,
+  });
   const head = withNewRows(config.tied ? EMBEDDING : HEAD);
   const next = nextTokens(g, { labels, positions, items });
   const entropy = crossEntropy(g, { hidden, head, next, chunks: headChunks });

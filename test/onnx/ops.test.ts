@@ -13,6 +13,7 @@ import { crossEntropy } from "../../src/onnx/ops/cross-entropy.ts";
 import { embedding } from "../../src/onnx/ops/embedding.ts";
 import { splitHeads } from "../../src/onnx/ops/heads.ts";
 import { linear } from "../../src/onnx/ops/linear.ts";
+import { recomputed } from "../../src/onnx/ops/recomputed.ts";
 import { rmsNorm } from "../../src/onnx/ops/rms-norm.ts";
 import { rotary } from "../../src/onnx/ops/rotary.ts";
 import { swiglu } from "../../src/onnx/ops/swiglu.ts";
@@ -120,6 +121,15 @@ const OPS: Readonly<Record<string, Op>> = {
       const picked = g.constant("int32", [6], [4, 0, 3, 2, 4, 2]);
       return embedding(g, [must(first), must(second)], { ids: picked, type: "float64" });
     },
+  },
+  "a recomputed block": {
+    inputs: { x: [3, 4], norm: [4], gate: [4, 4], up: [4, 4] },
+    build: (g, { x, norm, gate, up }) =>
+      recomputed(g, must(x), (y) => {
+        const normed = rmsNorm(g, [y, must(norm)], { epsilon: 0.02 });
+        const units = swiglu(g, linear(g, normed, [must(gate), null]), linear(g, normed, [must(up), null]));
+        return add(g, y, units);
+      }),
   },
   splitHeads: {
     inputs: { x: [6, 8] },

@@ -79,6 +79,7 @@ export async function sourceOf(
   model: Model,
   trained: readonly string[],
   chunks: number,
+  recompute: "none" | "layers" = "none",
 ): Promise<{ source: GraphSource; folder: string }> {
   const config = decoderConfig(model.config);
   const { folder, locate } = await referenceWeights(model, model.folder ?? "");
@@ -89,6 +90,7 @@ export async function sourceOf(
     maxSequence: 64,
     queryChunks: chunks,
     headChunks: chunks,
+    recompute,
     type: "float32",
   };
   return { source, folder };

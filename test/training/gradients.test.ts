@@ -31,6 +31,18 @@ describe.each(CASES)("%s", (name) => {
     }
   });
 
+  test("gradients are torch's where layers are computed again", async () => {
+    const { model, batch, gradients } = await openFixture(name);
+    const trained = [...gradients.keys()];
+    const { source, folder } = await sourceOf(model, trained, 2, "layers");
+    const run = await openGraph(trainingGraph(source), folder);
+    const results = await run(await feedsOf(model, batch, trained));
+    for (const [parameter, expected] of gradients) {
+      const distance = relativeDistance(numbers(results, `${parameter}.grad`), expected);
+      expect(distance, parameter).toBeLessThan(1e-4);
+    }
+  });
+
   test("a parameter's gradient is the same whatever else trains", async () => {
     const { model, batch, gradients } = await openFixture(name);
     const all = await sourceOf(model, [...gradients.keys()], 2);
