@@ -25,6 +25,8 @@ export interface StepCost {
   readonly gradientNorm: number;
   readonly forwardBackwardMs: number;
   readonly stepMs: number;
+  /** Processor time of the step, all threads together: what a busy machine changes least. */
+  readonly cpuMs: number;
 }
 
 if (process.argv[1] === import.meta.filename) {
@@ -54,11 +56,14 @@ async function takeSteps(artifacts: string, work: StepsToTake): Promise<StepCost
   });
   const costs: StepCost[] = [];
   for (const { length } of sequences) {
+    const before = process.cpuUsage();
     const { value: step } = await steps.next();
+    const { user, system } = process.cpuUsage(before);
     if (!step) throw new Error(`The run ended after ${costs.length} steps, expected ${sequences.length}`);
     const { loss, gradientNorm, tokensPerSecond } = step;
     const stepMs = (1000 * length) / tokensPerSecond;
-    costs.push({ loss, gradientNorm, forwardBackwardMs: runs[costs.length] ?? Number.NaN, stepMs });
+    const forwardBackwardMs = runs[costs.length] ?? Number.NaN;
+    costs.push({ loss, gradientNorm, forwardBackwardMs, stepMs, cpuMs: (user + system) / 1000 });
   }
   return costs;
 }

@@ -4,6 +4,7 @@
 //
 //   npm run bench:train                                       both shapes, 3 rounds
 //   npm run bench:train -- --model 2m --rounds 5              one of them
+//   npm run bench:train -- --threads 1                        processor times without threads that wait spinning
 //   PYTHON=path/to/python npm run bench:train                 beside the PyTorch of that Python
 import { spawnSync } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
@@ -19,7 +20,6 @@ import type { StepCost, StepsToTake } from "./train-steps.ts";
 import { type Command, hardware, runCommand } from "./whole-command.ts";
 
 const SEQUENCE = 512;
-const THREADS = 2;
 const LEARNING_RATE = 1e-4;
 const MAX_GRADIENT_NORM = 1;
 const TOLERANCE = 1e-3;
@@ -80,6 +80,7 @@ interface Runs {
   readonly forwardBackwardMs: number[];
   readonly updateMs: number[];
   readonly stepMs: number[];
+  readonly cpuMs: number[];
   readonly peakBytes: number[];
 }
 
@@ -98,6 +99,7 @@ interface Summary {
   /** Clipping and optimizer. */
   readonly updateMs: Spread;
   readonly stepMs: Spread;
+  readonly cpuMs: Spread;
   readonly peakBytes: Spread;
 }
 
@@ -113,9 +115,14 @@ interface Exported {
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const { values: flags } = parseArgs({
-  options: { model: { type: "string" }, rounds: { type: "string", default: "3" } },
+  options: {
+    model: { type: "string" },
+    rounds: { type: "string", default: "3" },
+    threads: { type: "string", default: "2" },
+  },
 });
 const rounds = Number(flags.rounds);
+const threads = Number(flags.threads);
 const aside = await mkdtemp(join(tmpdir(), "spectrum-bench-"));
 try {
   await main();
@@ -125,14 +132,14 @@ try {
 
 async function main(): Promise<void> {
   const chosen = [...SHAPES].filter(([name]) => flags.model === undefined || flags.model === name);
-  if (chosen.length === 0 || !(rounds >= 1))
+  if (chosen.length === 0 || !(rounds >= 1) || !(threads >= 1))
     throw new Error(
-      `Expected --model ${[...SHAPES.keys()].join(" or ")}, and at least 1 round; got ${flags.model}, ${flags.rounds}`,
+      `Expected --model ${[...SHAPES.keys()].join(" or ")}, at least 1 round and 1 thread; got ${flags.model}, ${flags.rounds}, ${flags.threads}`,
     );
   const python = pythonWithTorch();
   const summaries: Summary[] = [];
   const exports: Exported[] = [];
-  console.log(`Steps of ${SEQUENCE} tokens, batch 1, ${THREADS} threads, ${rounds} rounds, on ${hardware()}`);
+  console.log(`Steps of ${SEQUENCE} tokens, batch 1, ${threads} threads, ${rounds} rounds, on ${hardware()}`);
   for (const [name, shape] of chosen) {
     const result = await benchShape(name, shape, python);
     summaries.push(...result.summaries);
@@ -213,7 +220,7 @@ function workOf({ vocabulary, steps }: Shape, selection: readonly string[]): Ste
   };
   const sequences = Array.from({ length: steps + 1 }, () => Array.from({ length: SEQUENCE }, token));
   return {
-    threads: THREADS,
+    threads,
     learningRate: LEARNING_RATE,
     maxGradientNorm: MAX_GRADIENT_NORM,
     selection,
@@ -251,6 +258,7 @@ async function measure(
       forwardBackwardMs: [],
       updateMs: [],
       stepMs: [],
+      cpuMs: [],
       peakBytes: [],
     }),
   );
@@ -264,10 +272,11 @@ async function measure(
       runs.losses.push(first.loss);
       runs.gradientNorms.push(first.gradientNorm);
       runs.peakBytes.push(peakBytes);
-      for (const { forwardBackwardMs, stepMs } of steps) {
+      for (const { forwardBackwardMs, stepMs, cpuMs } of steps) {
         runs.forwardBackwardMs.push(forwardBackwardMs);
         runs.updateMs.push(stepMs - forwardBackwardMs);
         runs.stepMs.push(stepMs);
+        runs.cpuMs.push(cpuMs);
       }
     });
   }
@@ -302,6 +311,7 @@ function summarize(what: Pick<Summary, "model" | "share" | "name">, runs: Runs |
     forwardBackwardMs: of(runs?.forwardBackwardMs),
     updateMs: of(runs?.updateMs),
     stepMs: of(runs?.stepMs),
+    cpuMs: of(runs?.cpuMs),
     peakBytes: of(runs?.peakBytes),
   };
 }
@@ -310,12 +320,13 @@ function print(model: string, summaries: readonly Summary[], exports: readonly E
   const ms = ({ min, median }: Spread) => `${min.toFixed(0)} / ${median.toFixed(0)}`;
   console.log(`\n${model}: milliseconds, least / median`);
   console.table(
-    summaries.map(({ share, name, forwardBackwardMs, updateMs, stepMs, peakBytes }) => ({
+    summaries.map(({ share, name, forwardBackwardMs, updateMs, stepMs, cpuMs, peakBytes }) => ({
       selection: `${share} %`,
       by: name,
       "forward + backward": ms(forwardBackwardMs),
       "clip + optimizer": ms(updateMs),
       step: ms(stepMs),
+      processors: ms(cpuMs),
       "peak MB": Math.round(peakBytes.median / 1e6),
     })),
   );
@@ -331,7 +342,7 @@ function print(model: string, summaries: readonly Summary[], exports: readonly E
 function ratiosOf(summaries: readonly Summary[]) {
   return summaries
     .filter(({ name }) => name === "spectrum")
-    .map(({ model, share, forwardBackwardMs, stepMs, peakBytes }) => {
+    .map(({ model, share, forwardBackwardMs, stepMs, cpuMs, peakBytes }) => {
       const same = summaries.filter((other) => other.model === model);
       const full = same.find((other) => other.share === 100 && other.name === "spectrum");
       const torch = same.find((other) => other.share === share && other.name === "PyTorch");
@@ -340,18 +351,22 @@ function ratiosOf(summaries: readonly Summary[]) {
         share,
         forwardBackwardOfFull: forwardBackwardMs.min / (full?.forwardBackwardMs.min ?? Number.NaN),
         stepOfFull: stepMs.min / (full?.stepMs.min ?? Number.NaN),
+        processorsOfFull: cpuMs.min / (full?.cpuMs.min ?? Number.NaN),
         timesFaster: torch ? torch.stepMs.min / stepMs.min : null,
+        processorShare: torch ? cpuMs.min / torch.cpuMs.min : null,
         memoryShare: torch ? peakBytes.median / torch.peakBytes.median : null,
       };
     });
 }
 
 function sentence(ratios: ReturnType<typeof ratiosOf>[number]): string {
-  const { model, share, forwardBackwardOfFull, stepOfFull, timesFaster, memoryShare } = ratios;
-  const own = `forward + backward ${forwardBackwardOfFull.toFixed(2)} and step ${stepOfFull.toFixed(2)} of 100 %`;
+  const { model, share, forwardBackwardOfFull, stepOfFull, processorsOfFull } = ratios;
+  const { timesFaster, processorShare, memoryShare } = ratios;
+  const [run, step, cpu] = [forwardBackwardOfFull, stepOfFull, processorsOfFull].map((x) => x.toFixed(2));
+  const own = `forward + backward ${run}, step ${step} and its processor time ${cpu} of 100 %`;
   const beside =
-    timesFaster !== null && memoryShare !== null
-      ? `, ${timesFaster.toFixed(2)} times as fast as PyTorch in ${memoryShare.toFixed(2)} of its memory`
+    timesFaster !== null && processorShare !== null && memoryShare !== null
+      ? `; ${timesFaster.toFixed(2)} times as fast as PyTorch, in ${processorShare.toFixed(2)} of its processor time and ${memoryShare.toFixed(2)} of its memory`
       : "";
   return `${model} at ${share} %: ${own}${beside}`;
 }

@@ -33,20 +33,21 @@ optimizer = torch.optim.AdamW(trained, lr=work["learningRate"])
 costs = []
 for sequence in work["sequences"]:
     ids = torch.tensor([sequence])
-    begin = time.perf_counter()
+    begin, cpu_begin = time.perf_counter(), time.process_time()
     loss = model(input_ids=ids, labels=ids, use_cache=False).loss
     loss.backward()
     backward = time.perf_counter()
     norm = torch.nn.utils.clip_grad_norm_(trained, work["maxGradientNorm"])
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    end = time.perf_counter()
+    end, cpu_end = time.perf_counter(), time.process_time()
     costs.append(
         {
             "loss": loss.item(),
             "gradientNorm": norm.item(),
             "forwardBackwardMs": 1000 * (backward - begin),
             "stepMs": 1000 * (end - begin),
+            "cpuMs": 1000 * (cpu_end - cpu_begin),
         }
     )
 
