@@ -7,6 +7,7 @@ export {
   type OpenedBackend,
   openBackend,
 } from "../backends/index.ts";
+export { decoderConfig } from "./architectures/architectures.ts";
 export type {
   Availability,
   Backend,

@@ -2,10 +2,10 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { evaluate, exportArtifacts, type Model, renderEvaluation, UsageError } from "../index.ts";
+import { evaluate, exportArtifacts, renderEvaluation, UsageError } from "../index.ts";
 import type { OptionTable } from "./arguments.ts";
 import { defineCommand, EXIT } from "./command.ts";
-import { isArtifacts } from "./fine-tuning.ts";
+import { isArtifacts, noteSkipped } from "./fine-tuning.ts";
 import { MODEL_OPTIONS, openNamedModel } from "./model-options.ts";
 import { DATA_OPTIONS, EXPORT_OPTIONS, readDataOptions, readExportOptions } from "./training-options.ts";
 
@@ -17,6 +17,9 @@ const OPTIONS = {
   offline: MODEL_OPTIONS.offline,
   json: { kind: "flag", help: "Print the result on stdout as JSON" },
 } as const satisfies OptionTable;
+
+/** Artifacts have something that trains; which it is makes no difference to an evaluation: a small one that all families have. */
+const ANY_PARAMETER = { parameterNames: ["model.norm.weight"], source: "evaluation" };
 
 /** The command `evaluate`. */
 export const evaluateCommand = defineCommand({
@@ -34,13 +37,16 @@ export const evaluateCommand = defineCommand({
     const work = await mkdtemp(join(tmpdir(), "spectrum-evaluate-"));
     try {
       let artifacts = id;
-      if (!(await isArtifacts(id))) {
+      if (await isArtifacts(id)) {
+        if (options["chat-template"] !== undefined)
+          throw new UsageError(`${id} holds artifacts, in which --chat-template is fixed`);
+      } else {
         if (checkpoint !== undefined)
           throw new UsageError(`--checkpoint is of artifacts, and ${id} is a model`);
         artifacts = join(work, "artifacts");
         await using model = await openNamedModel(id, { ...options, stream: false }, { terminal, signal });
         const exportOptions = readExportOptions({ ...options, "train-embeddings": undefined });
-        await exportArtifacts(model, anyParameter(model), { out: artifacts, ...exportOptions });
+        await exportArtifacts(model, ANY_PARAMETER, { out: artifacts, ...exportOptions });
       }
       const evaluation = await evaluate(artifacts, {
         ...readDataOptions(options),
@@ -48,6 +54,7 @@ export const evaluateCommand = defineCommand({
         folder: join(work, "data"),
         ...(checkpoint !== undefined && { checkpoint }),
         onNote: (note) => terminal.print(note),
+        onSkip: noteSkipped(terminal),
         signal,
       });
       terminal.print(renderEvaluation(evaluation));
@@ -58,10 +65,3 @@ export const evaluateCommand = defineCommand({
     }
   },
 });
-
-/** Artifacts have something that trains; which it is makes no difference to an evaluation, so it is what is smallest. */
-function anyParameter(model: Model) {
-  const sizes = [...model.tensors.values()].map(({ name, begin, end }) => ({ name, bytes: end - begin }));
-  const [smallest] = sizes.sort((a, b) => a.bytes - b.bytes);
-  return { parameterNames: smallest ? [smallest.name] : [], source: "evaluation" };
-}

@@ -2,9 +2,11 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import {
+  decoderConfig,
   exportArtifacts,
   type Manifest,
   type Model,
+  readManifest,
   readSelection,
   renderProgress,
   resolveParameters,
@@ -19,6 +21,7 @@ import type { OptionTable, OptionValues } from "./arguments.ts";
 import type { CommandContext } from "./command.ts";
 import { MODEL_OPTIONS, openNamedModel } from "./model-options.ts";
 import { progressReporter } from "./progress.ts";
+import type { Terminal } from "./terminal.ts";
 import { EXPORT_OPTIONS, readExportOptions } from "./training-options.ts";
 
 /** How a MODEL becomes artifacts on the way to training. */
@@ -29,6 +32,15 @@ export const SOURCE_OPTIONS = {
   revision: MODEL_OPTIONS.revision,
   offline: MODEL_OPTIONS.offline,
 } as const satisfies OptionTable;
+
+/** Options that say how a model becomes artifacts: with artifacts given they come too late. */
+const FIXED_BY_EXPORT = [
+  "selection",
+  "top-percent",
+  "chat-template",
+  "train-embeddings",
+  "revision",
+] as const;
 
 /** Whether a folder is one of artifacts. */
 export async function isArtifacts(folder: string): Promise<boolean> {
@@ -51,6 +63,12 @@ export async function readSelectedParameters(path: string | undefined, model: Mo
   return { parameterNames: parameters.map(({ name }) => name), source: path };
 }
 
+/** Tells of each record that is left out. */
+export function noteSkipped(terminal: Terminal) {
+  return (bad: { readonly file: string; readonly line: number; readonly reason: string }) =>
+    terminal.printNote(`${bad.file}, line ${bad.line} is left out: ${bad.reason}`);
+}
+
 /**
  * Artifacts of what a person named: the folder itself, those that an earlier run in `out` wrote when it is resumed, or
  * new ones of the model, selected by the file or by a scan.
@@ -65,14 +83,25 @@ export async function prepareArtifacts(
   if (selectionFile !== undefined && topPercent !== undefined)
     throw new UsageError("--selection and --top-percent exclude each other");
   if (await isArtifacts(id)) {
-    if (selectionFile !== undefined || topPercent !== undefined)
-      throw new UsageError(`${id} holds artifacts, in which the selection is fixed: export the model again`);
+    for (const name of FIXED_BY_EXPORT) {
+      if (options[name] === undefined) continue;
+      throw new UsageError(`${id} holds artifacts, in which --${name} is fixed: export the model again`);
+    }
     return id;
   }
   const folder = join(out, "artifacts");
-  if (resume && (await isArtifacts(folder))) return folder;
+  if (await isArtifacts(folder)) {
+    if (!resume)
+      throw new UsageError(
+        `Cannot begin a run in ${out}: it holds one already; go on with it by --resume, or name another folder`,
+      );
+    await checkSource(folder, id, options);
+    return folder;
+  }
   const { terminal } = context;
   await using model = await openNamedModel(id, { ...options, stream: false }, context);
+  // Throws where the family is not supported: before the scan, which takes long.
+  decoderConfig(model.config);
   const selection =
     selectionFile === undefined
       ? await scanAndSelect(model, { out, topPercent: topPercent ?? 25 }, context)
@@ -83,6 +112,31 @@ export async function prepareArtifacts(
   });
   terminal.print(`${describeArtifacts(manifest)}\n`);
   return folder;
+}
+
+/** Resuming takes the artifacts of the run as they are: what is asked for has to be what they were made of. */
+async function checkSource(
+  folder: string,
+  id: string,
+  options: OptionValues<typeof SOURCE_OPTIONS>,
+): Promise<void> {
+  const { model, selection, chatTemplate } = await readManifest(folder);
+  const top = options["top-percent"];
+  const asked = [
+    ["model", model.id, id.startsWith(`${model.id}@`) ? model.id : id],
+    ["selection", selection.source, options.selection ?? (top === undefined ? undefined : topSource(top))],
+    ["chat template", chatTemplate, options["chat-template"]],
+  ] as const;
+  for (const [what, made, wanted] of asked) {
+    if (wanted === undefined || wanted === made) continue;
+    throw new UsageError(
+      `Cannot resume with the ${what} ${wanted}: ${folder} was made with ${made}; resume with that, or begin a run in another folder`,
+    );
+  }
+}
+
+function topSource(topPercent: number): string {
+  return `top ${topPercent} % of each type by a scan`;
 }
 
 async function scanAndSelect(
@@ -102,7 +156,7 @@ async function scanAndSelect(
   await writeResults(join(out, "results.json"), results);
   await writeSelection(file, selection, { results });
   terminal.print(`Selected ${selection.modules.length} modules; scores and selection are in ${out}.`);
-  return { parameterNames: selection.parameterNames, source: file };
+  return { parameterNames: selection.parameterNames, source: topSource(topPercent) };
 }
 
 /** What of a model will train, in a sentence or two. */

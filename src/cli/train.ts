@@ -1,6 +1,8 @@
 // spectrum train: from a model, or from artifacts, to a trained model that any stock loader opens.
+import { access } from "node:fs/promises";
 import { join } from "node:path";
 import {
+  type EvaluateDataOptions,
   evaluate,
   renderEvaluation,
   renderTrainingProgress,
@@ -12,7 +14,7 @@ import {
 } from "../index.ts";
 import type { OptionTable, OptionValues } from "./arguments.ts";
 import { defineCommand, EXIT } from "./command.ts";
-import { prepareArtifacts, SOURCE_OPTIONS } from "./fine-tuning.ts";
+import { noteSkipped, prepareArtifacts, SOURCE_OPTIONS } from "./fine-tuning.ts";
 import { progressReporter } from "./progress.ts";
 import { DATA_OPTIONS, readDataOptions } from "./training-options.ts";
 
@@ -77,16 +79,17 @@ export const trainCommand = defineCommand({
     const { data, out = "run" } = options;
     if (data === undefined) throw new UsageError("There is nothing to train on: give --data FILE");
     const resume = options.resume;
+    // A scan takes long: what would stop the run after it is looked for before.
+    for (const path of [data, options["eval-data"]]) if (path !== undefined) await access(path);
     const artifacts = await prepareArtifacts(id, { ...options, out }, context);
     const progress = progressReporter<StepReport>(terminal, renderTrainingProgress);
     const trainOptions = readTrainOptions({ ...options, data });
     let last: StepReport | null = null;
     try {
-      const before = await evaluateHeldOut(artifacts, { ...options, out });
+      const onSkip = noteSkipped(terminal);
+      const before = await evaluateHeldOut(artifacts, { ...options, out }, { signal, onSkip });
       if (before) terminal.print(`Before: ${renderEvaluation(before)}`);
       const onNote = (note: string) => terminal.print(note);
-      const onSkip = (bad: { file: string; line: number; reason: string }) =>
-        terminal.printNote(`${bad.file}, line ${bad.line} is left out: ${bad.reason}`);
       const run = { ...trainOptions, out: join(out, "training"), resume, signal, onNote, onSkip };
       for await (const report of train(artifacts, run)) {
         last = report;
@@ -121,11 +124,15 @@ export const trainCommand = defineCommand({
 
 type Options = OptionValues<typeof OPTIONS>;
 
-async function evaluateHeldOut(artifacts: string, options: Options & { readonly out: string }) {
+async function evaluateHeldOut(
+  artifacts: string,
+  options: Options & { readonly out: string },
+  watch: Pick<EvaluateDataOptions, "signal" | "onSkip">,
+) {
   const heldOut = options["eval-data"];
   if (heldOut === undefined || options.resume) return null;
   const folder = join(options.out, "training", "data", "evaluation");
-  return evaluate(artifacts, { ...readDataOptions(options), data: heldOut, folder });
+  return evaluate(artifacts, { ...readDataOptions(options), data: heldOut, folder, ...watch });
 }
 
 function readTrainOptions(options: Options & { readonly data: string }): TrainOptions {

@@ -18,6 +18,7 @@ export function packedBatches(
   return {
     sequences: dataset.header.rows,
     batchSize,
+    settings: { seed, data: dataset.header.fingerprint },
     batches({ epoch, skip }) {
       if (skip % batchSize !== 0)
         throw new RangeError(`Cannot skip ${skip} sequences: batches have ${batchSize} each`);

@@ -1,6 +1,7 @@
 // Writes a trained checkpoint as a model that any loader opens: the base's files with the trained tensors in their places.
-import { copyFile, mkdir, realpath, stat } from "node:fs/promises";
+import { copyFile, mkdir, readFile, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { loadTokenizer } from "../chat/load-tokenizer.ts";
 import { UsageError } from "../errors.ts";
 import { replaceFile } from "../files.ts";
 import type { Model, ModelTensor } from "../hub/model.ts";
@@ -58,6 +59,7 @@ export async function saveModel(
     const counts = await writeWeights({ model, manifest, parameters, dtype, out });
     await writeConfig({ artifacts, model, manifest, dtype, out });
     await copyTokenizer({ artifacts, model, out });
+    await writeGenerationConfig({ artifacts, model, manifest, out });
     return { folder: out, ...counts };
   } finally {
     if (opened === undefined) await model.close();
@@ -248,8 +250,46 @@ async function copyTokenizer({
   const own = await isFile(join(artifacts, "tokenizer.json"));
   const source = own ? artifacts : model.folder;
   if (source !== null) for (const name of TOKENIZER_FILES) await copyIfThere(source, name, out);
-  const generation = (await isFile(join(artifacts, "generation_config.json"))) ? artifacts : model.folder;
-  if (generation !== null) await copyIfThere(generation, "generation_config.json", out);
+}
+
+/** The base's generation config; a model that was taught chatml also ends its text where a turn of chatml does. */
+async function writeGenerationConfig({
+  artifacts,
+  model,
+  manifest,
+  out,
+}: Omit<Surroundings, "dtype">): Promise<void> {
+  const source = (await isFile(join(artifacts, "generation_config.json"))) ? artifacts : model.folder;
+  const endOfTurn = manifest.chatTemplate === "chatml" ? await endOfTurnId(artifacts) : null;
+  if (endOfTurn === null) {
+    if (source !== null) await copyIfThere(source, "generation_config.json", out);
+    return;
+  }
+  const path = join(source ?? artifacts, "generation_config.json");
+  const base = (await isFile(path)) ? jsonObject(await readFile(path, "utf8"), path) : null;
+  const ends = [base?.eos_token_id ?? model.config.eos_token_id]
+    .flat()
+    .filter((id) => typeof id === "number");
+  const config = { ...(base ?? specialIds(model.config)), eos_token_id: [...new Set([...ends, endOfTurn])] };
+  await replaceFile(join(out, "generation_config.json"), `${JSON.stringify(config, null, 2)}\n`);
+}
+
+/** What transformers derives from config.json where there is no generation config. */
+function specialIds(config: Model["config"]): Readonly<Record<string, unknown>> {
+  const names = ["bos_token_id", "pad_token_id"].filter((name) => typeof config[name] === "number");
+  return Object.fromEntries(names.map((name) => [name, config[name]]));
+}
+
+/** The id of the token that ends a turn of chatml in the artifacts' tokenizer. */
+async function endOfTurnId(artifacts: string): Promise<number | null> {
+  const { library } = await loadTokenizer(artifacts);
+  return library.token_to_id("<|im_end|>") ?? null;
+}
+
+function jsonObject(text: string, path: string): Readonly<Record<string, unknown>> {
+  const document: unknown = JSON.parse(text);
+  if (typeof document === "object" && document !== null && !Array.isArray(document)) return { ...document };
+  throw new SyntaxError(`Cannot read ${path}: expected an object`);
 }
 
 async function copyIfThere(folder: string, name: string, out: string): Promise<void> {

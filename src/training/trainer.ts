@@ -161,6 +161,7 @@ async function planOf(options: TrainOptions, manifestConstants: AdamWConstants):
       maxGradientNorm,
       sequences: batches.sequences,
       batchSize: batches.batchSize,
+      ...batches.settings,
     },
   };
 }

@@ -1,8 +1,10 @@
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rename, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { openModel } from "../../src/index.ts";
+import { writeSafetensors } from "../../src/safetensors/writer.ts";
 import { ROOT, type Run, spectrum } from "./run.ts";
 
 const MODEL = "examples/wordnet-llama-2m";
@@ -103,6 +105,63 @@ describe("export, train and evaluate", () => {
     const again = await spectrum([...args, "--resume"]);
     expect(again.code).toBe(0);
     expect(existsSync(join(out, "model", "model.safetensors"))).toBe(true);
+    const generation = await readFile(join(out, "model", "generation_config.json"), "utf8");
+    // <|im_end|> is the second of the two new tokens.
+    expect(JSON.parse(generation).eos_token_id).toEqual([0, 4097]);
+  });
+
+  it("train of a model looks for what would stop it before it scans", async () => {
+    const out = join(folder, "early");
+    const missing = await spectrum(["train", MODEL, "--data", "nowhere.jsonl", "--out", out]);
+    expect([missing.code, missing.stderr]).toEqual([
+      1,
+      "spectrum: There is no file or folder nowhere.jsonl\n",
+    ]);
+    const family = ["train", "test/fixtures/models/gpt2", "--data", chat, "--out", out];
+    const unsupported = await spectrum(family);
+    expect([unsupported.code, unsupported.stderr]).toEqual([2, expect.stringContaining('"gpt2"')]);
+    expect(existsSync(out)).toBe(false);
+  });
+
+  it("train refuses to begin where a run is, and to resume with another model, selection or order", async () => {
+    const out = join(folder, "again");
+    const args = ["train", MODEL, "--data", chat, ...DATA, "--steps", "1", "--out", out];
+    const first = await spectrum([...args, "--selection", selection]);
+    expect(first.code).toBe(0);
+    for (const [more, sentence] of [
+      [[], "it holds one already"],
+      [["--resume", "--top-percent", "50"], "with the selection top 50 %"],
+      [["--resume", "--chat-template", "model"], "was made with chatml"],
+      [["--resume", "--seed", "5"], "trained with seed 0, got 5"],
+      [["--resume", "--train-on", "all"], "trained with data"],
+    ] as const) {
+      const { code, stderr } = await spectrum([...args, ...more]);
+      expect([code, stderr]).toEqual([2, expect.stringContaining(sentence)]);
+      expect(stderr).not.toContain("Selected");
+    }
+    const other = ["train", "test/fixtures/models/llama", ...args.slice(2), "--resume"];
+    expect((await spectrum(other)).stderr).toContain("with the model test/fixtures/models/llama");
+    const late = await spectrum(["train", artifacts, "--data", chat, "--chat-template", "model"]);
+    expect(late.stderr).toContain("in which --chat-template is fixed");
+  });
+
+  it("evaluate takes a model whose checkpoint holds a small tensor that is no parameter", async () => {
+    const model = join(folder, "buffer");
+    await cp(join(ROOT, MODEL), model, { recursive: true });
+    const buffer = "model.layers.0.self_attn.rotary_emb.inv_freq";
+    await writeSafetensors(join(model, "model-extra.safetensors"), [
+      { name: buffer, dtype: "F32", shape: [1], blocks: [new Uint8Array(4)] },
+    ]);
+    const { tensors, close } = await openModel(join(ROOT, MODEL));
+    await close();
+    const places = [...tensors.keys()].map((name) => [name, "model.safetensors"] as const);
+    const index = { weight_map: Object.fromEntries([...places, [buffer, "model-extra.safetensors"]]) };
+    await rename(join(model, "model.safetensors"), join(model, "model-base.safetensors"));
+    for (const [name] of places) index.weight_map[name] = "model-base.safetensors";
+    await writeFile(join(model, "model.safetensors.index.json"), JSON.stringify(index));
+    const { code, stdout } = await spectrum(["evaluate", model, "--data", chat, ...DATA, "--json"]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout).loss).toBeGreaterThan(1);
   });
 
   it.each([
