@@ -82,6 +82,8 @@ export async function prepareArtifacts(
   const topPercent = options["top-percent"];
   if (selectionFile !== undefined && topPercent !== undefined)
     throw new UsageError("--selection and --top-percent exclude each other");
+  if (topPercent !== undefined && topPercent > 100)
+    throw new UsageError(`Cannot select the top ${topPercent} %: expected a number from 0 to 100`);
   if (await isArtifacts(id)) {
     for (const name of FIXED_BY_EXPORT) {
       if (options[name] === undefined) continue;

@@ -78,10 +78,15 @@ export const trainCommand = defineCommand({
     const { terminal, signal, commandLine } = context;
     const { data, out = "run" } = options;
     if (data === undefined) throw new UsageError("There is nothing to train on: give --data FILE");
+    if (options.epochs !== undefined && options.steps !== undefined)
+      throw new UsageError("--epochs and --steps exclude each other");
     const resume = options.resume;
     // A scan takes long: what would stop the run after it is looked for before.
     for (const path of [data, options["eval-data"]]) if (path !== undefined) await access(path);
-    const artifacts = await prepareArtifacts(id, { ...options, out }, context);
+    const artifacts = await prepareArtifacts(id, { ...options, out }, context).catch((error: unknown) => {
+      if (signal.aborted) terminal.print(`Scores are kept. To go on:\n  ${commandLine}`);
+      throw error;
+    });
     const progress = progressReporter<StepReport>(terminal, renderTrainingProgress);
     const trainOptions = readTrainOptions({ ...options, data });
     let last: StepReport | null = null;

@@ -120,6 +120,14 @@ describe("export, train and evaluate", () => {
     const family = ["train", "test/fixtures/models/gpt2", "--data", chat, "--out", out];
     const unsupported = await spectrum(family);
     expect([unsupported.code, unsupported.stderr]).toEqual([2, expect.stringContaining('"gpt2"')]);
+    const onModel = ["train", MODEL, "--data", chat, "--out", out];
+    for (const wrong of [
+      ["--epochs", "1", "--steps", "1"],
+      ["--top-percent", "200"],
+    ]) {
+      const { code, stderr } = await spectrum([...onModel, ...wrong]);
+      expect([code, stderr]).toEqual([2, expect.not.stringContaining("auto took")]);
+    }
     expect(existsSync(out)).toBe(false);
   });
 
