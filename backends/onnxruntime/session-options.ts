@@ -5,6 +5,8 @@ import type { SessionSetup } from "./protocol.ts";
 
 // Merges a layer's recomputed nodes with the first ones, which keeps all activations after all.
 const HARMFUL_OPTIMIZERS = ["CommonSubexpressionElimination"];
+// Casts frozen weights at load: float32 copies, packed for forward and backward each, where bfloat16 stays mapped.
+const HARMFUL_ON_CPU = ["ConstantFolding"];
 // Makes a Split of int32 slices, which WebGPU does not run.
 const HARMFUL_ON_WEBGPU = ["GatherSliceToSplitFusion"];
 
@@ -13,7 +15,11 @@ export function sessionOptions(
   { graph, provider, threads }: SessionSetup,
   strict = false,
 ): InferenceSession.SessionOptions {
-  const harmful = [...HARMFUL_OPTIMIZERS, ...(provider === "webgpu" ? HARMFUL_ON_WEBGPU : [])];
+  const harmful = [
+    ...HARMFUL_OPTIMIZERS,
+    ...(provider === "cpu" ? HARMFUL_ON_CPU : []),
+    ...(provider === "webgpu" ? HARMFUL_ON_WEBGPU : []),
+  ];
   // Said also where it is the graph's own: a graph that was rewritten in memory has no place.
   const folder = graph.weightsFolder ?? dirname(resolve(graph.path));
   return {
