@@ -1,6 +1,6 @@
-// Writing files so that a reader sees the old content or the new, never a part of it.
+// Files: replaced so that a reader sees the old content or the new and never a part of it, and copied where there are any.
 import { randomBytes } from "node:crypto";
-import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { copyFile, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 
 /**
@@ -48,4 +48,19 @@ async function targetOf(path: string): Promise<string> {
   if (!(await stat(target)).isFile())
     throw new Error(`Cannot write ${path}: it is there and is no regular file`);
   return target;
+}
+
+/** Whether there is a regular file at `path`, links followed. */
+export async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFile();
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/** Copies a file, where there is one. */
+export async function copyIfThere(from: string, to: string): Promise<void> {
+  if (await isFile(from)) await copyFile(from, to);
 }

@@ -1,9 +1,10 @@
 // The tokenizer of artifacts: the model's own, or with chatml and the tokens that chatml needs.
-import { copyFile, stat, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { addChatTokens } from "../chat/chat-tokens.ts";
 import { readTokenizer } from "../chat/load-tokenizer.ts";
 import { chatTemplate, type TemplateKind } from "../chat/template.ts";
+import { copyIfThere } from "../files.ts";
 import type { AddedToken } from "./manifest.ts";
 
 /** What of a model's tokenizer goes into artifacts. */
@@ -47,15 +48,5 @@ async function copyThose(
   names: readonly string[],
   { from, to }: { from: string; to: string },
 ): Promise<void> {
-  for (const name of names)
-    if (await isFile(join(from, name))) await copyFile(join(from, name), join(to, name));
-}
-
-async function isFile(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isFile();
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return false;
-    throw error;
-  }
+  for (const name of names) await copyIfThere(join(from, name), join(to, name));
 }

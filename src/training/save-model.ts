@@ -1,9 +1,9 @@
 // Writes a trained checkpoint as a model that any loader opens: the base's files with the trained tensors in their places.
-import { copyFile, mkdir, readFile, realpath, stat } from "node:fs/promises";
+import { mkdir, readFile, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { loadTokenizer } from "../chat/load-tokenizer.ts";
 import { UsageError } from "../errors.ts";
-import { replaceFile } from "../files.ts";
+import { copyIfThere, isFile, replaceFile } from "../files.ts";
 import type { Model, ModelTensor } from "../hub/model.ts";
 import { openModel } from "../hub/open-model.ts";
 import { tensorBytes } from "../safetensors/header.ts";
@@ -249,7 +249,8 @@ async function copyTokenizer({
 }: Pick<Surroundings, "artifacts" | "model" | "out">): Promise<void> {
   const own = await isFile(join(artifacts, "tokenizer.json"));
   const source = own ? artifacts : model.folder;
-  if (source !== null) for (const name of TOKENIZER_FILES) await copyIfThere(source, name, out);
+  if (source !== null)
+    for (const name of TOKENIZER_FILES) await copyIfThere(join(source, name), join(out, name));
 }
 
 /** The base's generation config; a model that was taught chatml also ends its text where a turn of chatml does. */
@@ -262,7 +263,8 @@ async function writeGenerationConfig({
   const source = (await isFile(join(artifacts, "generation_config.json"))) ? artifacts : model.folder;
   const endOfTurn = manifest.chatTemplate === "chatml" ? await endOfTurnId(artifacts) : null;
   if (endOfTurn === null) {
-    if (source !== null) await copyIfThere(source, "generation_config.json", out);
+    if (source !== null)
+      await copyIfThere(join(source, "generation_config.json"), join(out, "generation_config.json"));
     return;
   }
   const path = join(source ?? artifacts, "generation_config.json");
@@ -290,17 +292,4 @@ function jsonObject(text: string, path: string): Readonly<Record<string, unknown
   const document: unknown = JSON.parse(text);
   if (typeof document === "object" && document !== null && !Array.isArray(document)) return { ...document };
   throw new SyntaxError(`Cannot read ${path}: expected an object`);
-}
-
-async function copyIfThere(folder: string, name: string, out: string): Promise<void> {
-  if (await isFile(join(folder, name))) await copyFile(join(folder, name), join(out, name));
-}
-
-async function isFile(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isFile();
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return false;
-    throw error;
-  }
 }
