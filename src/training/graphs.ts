@@ -6,6 +6,7 @@ import { type ExternalBytes, Graph, type Value } from "../onnx/graph.ts";
 import { cast, sub } from "../onnx/operators/elementwise.ts";
 import { concat, dimOf, reshape, sizeOf, slice } from "../onnx/operators/layout.ts";
 import { gemm } from "../onnx/operators/matrices.ts";
+import type { Opset } from "../onnx/operators/table.ts";
 import { type CrossEntropy, crossEntropy } from "../onnx/ops/cross-entropy.ts";
 import { embedding } from "../onnx/ops/embedding.ts";
 import { nextTokens } from "../onnx/ops/next-tokens.ts";
@@ -18,13 +19,14 @@ export interface TrainedWeight {
   readonly shape: readonly number[];
 }
 
-/** A parameter that the graph holds, and where its bytes are. */
+/** A parameter that does not train, in its own dtype, and where its bytes are. */
 export interface FrozenWeight {
   readonly kind: "frozen";
   readonly name: string;
   readonly type: ElementType;
   readonly shape: readonly number[];
-  readonly bytes: ExternalBytes;
+  /** Null where the graph takes it as an input. */
+  readonly bytes: ExternalBytes | null;
 }
 
 /** What the graphs of a model are made from. */
@@ -32,7 +34,7 @@ export interface GraphSource {
   readonly config: DecoderConfig;
   /**
    * Every parameter by the name that transformers gives it; rows that follow those of an embedding or head by
-   * {@link newRowsOf} its name. The trained ones become inputs in this order.
+   * {@link newRowsOf} its name. Those that are inputs become so in this order.
    */
   readonly weights: ReadonlyMap<string, TrainedWeight | FrozenWeight>;
   /** Longest sequence that the graphs take. */
@@ -45,6 +47,8 @@ export interface GraphSource {
   readonly recompute: "none" | "layers";
   /** Element type of the computation. */
   readonly type: FloatType;
+  /** Default: the newest. */
+  readonly opset?: Opset;
 }
 
 /** Name of the rows that are added to an embedding or head. */
@@ -54,17 +58,25 @@ export function newRowsOf(tensor: string): string {
 
 /** A step's loss and the gradient of every trained parameter. */
 export function trainingGraph(source: GraphSource): Graph {
-  const g = new Graph();
-  const { entropy, trained } = model(g, source, "training");
-  g.output("loss", entropy.loss);
-  const gradients = differentiate(g, entropy.loss, trained);
+  const { g, gradients } = lossGraph(source);
   for (const [parameter, gradient] of gradients) g.output(`${parameter.name}.grad`, gradient);
   return g;
 }
 
+/** A graph whose output is a step's loss, and in it the gradient of each trained parameter, in the parameters' order. */
+export function lossGraph(source: GraphSource): {
+  readonly g: Graph;
+  readonly gradients: ReadonlyMap<Value, Value>;
+} {
+  const g = new Graph(source.opset);
+  const { entropy, trained } = model(g, source, "training");
+  g.output("loss", entropy.loss);
+  return { g, gradients: differentiate(g, entropy.loss, trained) };
+}
+
 /** The loss, each target's log probability, each position's likeliest token and the logits after the last one. */
 export function evaluationGraph(source: GraphSource): Graph {
-  const g = new Graph();
+  const g = new Graph(source.opset);
   const { entropy, ids, hidden, head } = model(g, source, "evaluation");
   const [batch = 1, sequence = 1] = ids.shape;
   const { size, begin, end } = { size: dimOf(hidden, 1), begin: firstIndex(g), end: g.dimension(sequence) };
@@ -142,7 +154,9 @@ function weightValues(
   const values = new Map<string, Value>();
   for (const [name, weight] of weights) {
     if (weight.kind === "frozen") {
-      values.set(name, g.initializer(weight, weight.bytes));
+      const { type, shape, bytes } = weight;
+      const value = bytes ? g.initializer(weight, bytes) : g.input(weight.name, type, shape);
+      values.set(name, value);
     } else {
       const value = g.input(weight.name, "float32", weight.shape);
       if (purpose === "training") g.train(value);
