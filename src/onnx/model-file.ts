@@ -160,7 +160,7 @@ function tensorProto({ value, content }: Initializer): TensorProto {
 }
 
 /** An input or output of a graph. */
-export function valueProto(name: string, { type, shape }: Value): ValueInfoProto {
+export function valueProto(name: string, { type, shape }: Pick<Value, "type" | "shape">): ValueInfoProto {
   return create(ValueInfoProtoSchema, {
     name,
     type: {

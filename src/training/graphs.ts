@@ -11,22 +11,21 @@ import { type CrossEntropy, crossEntropy } from "../onnx/ops/cross-entropy.ts";
 import { embedding } from "../onnx/ops/embedding.ts";
 import { nextTokens } from "../onnx/ops/next-tokens.ts";
 
-/** A parameter that is an input of the graph, float32. */
-export interface TrainedWeight {
-  readonly kind: "trained";
+/** A parameter that is an input of the graph, float32: one that trains, or one that is merely given. */
+export interface InputWeight {
+  readonly kind: "trained" | "given";
   /** The input's name. */
   readonly name: string;
   readonly shape: readonly number[];
 }
 
-/** A parameter that does not train, in its own dtype, and where its bytes are. */
+/** A parameter that the graph holds, and where its bytes are. */
 export interface FrozenWeight {
   readonly kind: "frozen";
   readonly name: string;
   readonly type: ElementType;
   readonly shape: readonly number[];
-  /** Null where the graph takes it as an input. */
-  readonly bytes: ExternalBytes | null;
+  readonly bytes: ExternalBytes;
 }
 
 /** What the graphs of a model are made from. */
@@ -36,7 +35,7 @@ export interface GraphSource {
    * Every parameter by the name that transformers gives it; rows that follow those of an embedding or head by
    * {@link newRowsOf} its name. Those that are inputs become so in this order.
    */
-  readonly weights: ReadonlyMap<string, TrainedWeight | FrozenWeight>;
+  readonly weights: ReadonlyMap<string, InputWeight | FrozenWeight>;
   /** Longest sequence that the graphs take. */
   readonly maxSequence: number;
   /** Chunks of queries in attention. */
@@ -154,12 +153,10 @@ function weightValues(
   const values = new Map<string, Value>();
   for (const [name, weight] of weights) {
     if (weight.kind === "frozen") {
-      const { type, shape, bytes } = weight;
-      const value = bytes ? g.initializer(weight, bytes) : g.input(weight.name, type, shape);
-      values.set(name, value);
+      values.set(name, g.initializer(weight, weight.bytes));
     } else {
       const value = g.input(weight.name, "float32", weight.shape);
-      if (purpose === "training") g.train(value);
+      if (purpose === "training" && weight.kind === "trained") g.train(value);
       values.set(name, value);
     }
   }

@@ -14,7 +14,7 @@ import { encode } from "../tensor/encode.ts";
 import { readCheckpoint } from "./checkpoint.ts";
 import { checkpointFolder } from "./evaluation-model.ts";
 import type { Manifest } from "./manifest.ts";
-import { readManifest } from "./read-manifest.ts";
+import { readStandardManifest } from "./read-manifest.ts";
 import type { NamedArrays } from "./tensor-file.ts";
 
 /** Options of {@link saveModel}. */
@@ -48,7 +48,7 @@ export async function saveModel(
   checkpoint: string,
   { out, dtype = "base", model: opened }: SaveModelOptions,
 ): Promise<SavedModel> {
-  const manifest = await readManifest(artifacts);
+  const manifest = await readStandardManifest(artifacts);
   const { parameters } = await readCheckpoint(await checkpointFolder(checkpoint), manifest.parameters);
   const model = opened ?? (await openModel(baseModelId(manifest)));
   try {

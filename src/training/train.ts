@@ -4,6 +4,7 @@ import type { Artifacts } from "./artifacts.ts";
 import { openTrainingData, type TrainingDataOptions } from "./data.ts";
 import type { Evaluation } from "./evaluate.ts";
 import { type EvaluateOptions, evaluate as evaluateBatches } from "./evaluation-model.ts";
+import { readStandardManifest } from "./read-manifest.ts";
 import { type StepReport, type TrainOptions as TrainerOptions, train as trainOnBatches } from "./trainer.ts";
 
 /** Options of {@link train}: those of the data, and those of the loop. */
@@ -38,6 +39,8 @@ export async function* train(
 ): AsyncGenerator<StepReport, void> {
   const folder = folderOf(artifacts);
   const { data, out = join(folder, "run"), evaluation, ...rest } = options;
+  // Before the data, which takes long.
+  await readStandardManifest(folder);
   const batches = await openTrainingData(folder, data, { ...rest, folder: join(out, "data", "train") });
   const heldOut =
     evaluation && (await openTrainingData(folder, evaluation.data, evaluationData(options, out)));
@@ -67,6 +70,7 @@ export async function evaluate(
 ): Promise<Evaluation> {
   const folder = folderOf(artifacts);
   const { onProgress: _, ...rest } = options;
+  await readStandardManifest(folder);
   const batches = await openTrainingData(folder, options.data, { ...options, seed: null });
   return evaluateBatches(folder, { ...rest, batches });
 }

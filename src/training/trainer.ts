@@ -28,7 +28,7 @@ import { type Evaluation, evaluateGraph } from "./evaluate.ts";
 import { freeMemory } from "./free-memory.ts";
 import type { AdamWConstants } from "./manifest.ts";
 import { adamw, type Moments, zeroMoments } from "./optimizer.ts";
-import { readManifest } from "./read-manifest.ts";
+import { readStandardManifest } from "./read-manifest.ts";
 import { openRunLog, type RunLog } from "./run-log.ts";
 import { createSchedule, type Schedule } from "./schedule.ts";
 import type { NamedArrays } from "./tensor-file.ts";
@@ -101,7 +101,7 @@ export interface StepReport {
  * run to go on with; Error naming the batch when loss or gradients are not finite; the signal's reason when aborted.
  */
 export async function* train(artifacts: string, options: TrainOptions): AsyncGenerator<StepReport, void> {
-  const manifest = await readManifest(artifacts);
+  const manifest = await readStandardManifest(artifacts);
   const plan = await planOf(options, manifest.optimizer);
   const { checkpoint, saved } = await startingPoint(artifacts, options, plan.settings);
   const { backend, release } = await takeBackend(options);
@@ -182,7 +182,7 @@ async function startingPoint(
   { out, resume = false }: TrainOptions,
   settings: RunSettings,
 ) {
-  const { parameters, checkpoint } = await readManifest(artifacts);
+  const { parameters, checkpoint } = await readStandardManifest(artifacts);
   const latest = await latestCheckpoint(out);
   if (latest !== null && !resume) {
     throw new UsageError(
