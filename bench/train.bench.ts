@@ -26,7 +26,7 @@ const SEQUENCE = 512;
 const LEARNING_RATE = 1e-4;
 const MAX_GRADIENT_NORM = 1;
 const TOLERANCE = 1e-3;
-/** Percent of the matrices of each type that train. */
+/** Percent of the matrices of each type that train; at 100 every parameter does, embedding and norms too. */
 const SHARES = [100, 50, 25] as const;
 type Share = (typeof SHARES)[number];
 const TYPES = [
@@ -169,7 +169,7 @@ async function benchShape(model: string, shape: Shape, python: string | null) {
   const exports: Exported[] = [];
   const contenders: { share: number; name: string; command: Command; result: string }[] = [];
   for (const share of shares) {
-    const selection = matricesOf(shape, share);
+    const selection = await selectionOf(folder, shape, share);
     const artifacts = join(aside, `${model}-${share}`);
     exports.push({ model, share, ...(await timeExport(folder, selection, artifacts)) });
     const work = `${artifacts}.json`;
@@ -196,6 +196,13 @@ async function benchShape(model: string, shape: Shape, python: string | null) {
   });
   print(model, summaries, exports);
   return { summaries, exports };
+}
+
+/** The parameters that train: all of them at 100 percent, as in full fine-tuning, and a share of the matrices below. */
+async function selectionOf(folder: string, shape: Shape, share: Share): Promise<readonly string[]> {
+  if (share !== 100) return matricesOf(shape, share);
+  await using model = await openModel(folder);
+  return [...model.tensors.keys()];
 }
 
 /**
@@ -317,7 +324,7 @@ function print(model: string, summaries: readonly Summary[], exports: readonly E
   console.log(`\n${model}: milliseconds, least / median`);
   console.table(
     summaries.map(({ share, name, forwardBackwardMs, updateMs, stepMs, cpuMs, peakBytes }) => ({
-      trained: `${share} % of the matrices`,
+      trained: share === 100 ? "every parameter" : `${share} % of the matrices`,
       by: name,
       "forward + backward": ms(forwardBackwardMs),
       "clip + optimizer": ms(updateMs),
