@@ -7,7 +7,7 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 /** In the order in which they run. */
-const PARTS = ["scan", "train"] as const;
+const PARTS = ["scan", "busy", "train"] as const;
 
 const [first = "--", ...rest] = process.argv.slice(2);
 const named = PARTS.find((part) => part === first);
