@@ -2,12 +2,12 @@
 //
 //   npm run bench                          all of them
 //   npm run bench -- --quick               all of them, small, within a minute; `bun bench --quick` is the same
-//   npm run bench -- train --model 2m       one of them, with its own flags: see the header of its file
+//   npm run bench -- svd --shape 4096x4096 one of them, with its own flags: see the header of its file
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 /** In the order in which they run. */
-const PARTS = ["scan", "busy", "train"] as const;
+const PARTS = ["svd", "scan", "busy", "train"] as const;
 
 const [first = "--", ...rest] = process.argv.slice(2);
 const named = PARTS.find((part) => part === first);
