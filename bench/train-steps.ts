@@ -1,11 +1,11 @@
-// A process of its own that trains artifacts for some steps as users do, through `train`, and states what each step took.
+// A process of its own that trains artifacts for some steps as users do, through `trainBatches`, and states what each step took.
 // Started by train.bench.ts: node train-steps.js <artifacts> <batches.json> <result.json>
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openBackend } from "../backends/index.ts";
 import type { Backend, GraphSession } from "../src/backend.ts";
 import type { BatchSource } from "../src/training/batch-source.ts";
-import { train } from "../src/training/trainer.ts";
+import { trainBatches } from "../src/training/trainer.ts";
 
 /** The work of one process, ours or the peer's. */
 export interface StepsToTake {
@@ -43,7 +43,7 @@ async function takeSteps(artifacts: string, work: StepsToTake): Promise<StepCost
     threads,
   });
   const runs: number[] = [];
-  const steps = train(artifacts, {
+  const steps = trainBatches(artifacts, {
     backend: withTimedRuns(backend, runs),
     batches: sourceOf(sequences),
     out: join(artifacts, `run-${process.pid}`),

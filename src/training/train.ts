@@ -4,12 +4,13 @@ import type { Artifacts } from "./artifacts.ts";
 import { openTrainingData, type TrainingDataOptions } from "./data.ts";
 import type { Evaluation } from "./evaluate.ts";
 import { type EvaluateOptions, evaluate as evaluateBatches } from "./evaluation-model.ts";
-import { type StepReport, type TrainOptions as TrainerOptions, train as trainOnBatches } from "./trainer.ts";
+import type { TrainBatchesOptions } from "./plan.ts";
+import { type StepReport, trainBatches } from "./trainer.ts";
 
 /** Options of {@link train}: those of the data, and those of the loop. */
 export interface TrainOptions
   extends Omit<TrainingDataOptions, "folder">,
-    Omit<TrainerOptions, "batches" | "out" | "evaluation"> {
+    Omit<TrainBatchesOptions, "batches" | "out" | "evaluation"> {
   /** A file or a folder: JSON Lines, JSON, CSV, Parquet. */
   readonly data: string;
   /** Folder of the run: packed data, checkpoints, metrics. Default: `run` inside the artifacts. */
@@ -41,7 +42,7 @@ export async function* train(
   const batches = await openTrainingData(folder, data, { ...rest, folder: join(out, "data", "train") });
   const heldOut =
     evaluation && (await openTrainingData(folder, evaluation.data, evaluationData(options, out)));
-  yield* trainOnBatches(folder, {
+  yield* trainBatches(folder, {
     ...rest,
     batches,
     out,

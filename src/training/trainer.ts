@@ -4,17 +4,15 @@ import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Backend } from "../backend.ts";
 import { UsageError } from "../errors.ts";
-import { type StepBatches, stepBatches, stepsPerEpoch } from "./accumulation.ts";
+import { type StepBatches, stepBatches } from "./accumulation.ts";
 import {
   type ArtifactGraph,
-  type BackendChoice,
   floatsOf,
   openArtifactGraph,
   scalarOf,
   type Trainable,
   takeBackend,
 } from "./artifact-graph.ts";
-import type { BatchSource } from "./batch-source.ts";
 import {
   INITIAL_STATE,
   latestCheckpoint,
@@ -26,45 +24,13 @@ import {
 import { clipScale, sumOfSquares } from "./clip.ts";
 import { type Evaluation, evaluateGraph } from "./evaluate.ts";
 import { freeMemory } from "./free-memory.ts";
-import type { AdamWConstants } from "./manifest.ts";
 import { adamw, type Moments, zeroMoments } from "./optimizer.ts";
+import { type Plan, planOf, type TrainBatchesOptions } from "./plan.ts";
 import { readManifest } from "./read-manifest.ts";
 import { openRunLog, type RunLog } from "./run-log.ts";
-import { createSchedule, type Schedule } from "./schedule.ts";
 import type { NamedArrays } from "./tensor-file.ts";
 
-/** Options of {@link train}. */
-export interface TrainOptions extends BackendChoice {
-  readonly batches: BatchSource;
-  /** Folder of the run: checkpoints, metrics.jsonl, TensorBoard's files. */
-  readonly out: string;
-  /** Default 1. Not together with `steps`. */
-  readonly epochs?: number;
-  /** Updates to make, over as many epochs as it takes. */
-  readonly steps?: number;
-  /** Default 2e-5. */
-  readonly learningRate?: number;
-  /** Name or expression, see `createSchedule`; default `cosine`. */
-  readonly schedule?: string;
-  /** Updates over which the learning rate rises; default 3 % of all. */
-  readonly warmup?: number;
-  /** Batches per update; default 1. */
-  readonly accumulation?: number;
-  /** Bound on the norm of all gradients; null for none. Default 1. */
-  readonly maxGradientNorm?: number | null;
-  /** Where they are to differ from the manifest's. */
-  readonly adamw?: Partial<AdamWConstants>;
-  /** Held-out data, evaluated each so many updates and after the last one. */
-  readonly evaluation?: { readonly batches: BatchSource; readonly everySteps: number };
-  /** Updates between checkpoints; one is always written at the end. Default 100. */
-  readonly checkpointSteps?: number;
-  /** Goes on from the newest checkpoint in `out`, or begins where there is none. */
-  readonly resume?: boolean;
-  /** Stops after the batch at work, with a checkpoint. */
-  readonly signal?: AbortSignal;
-}
-
-/** What {@link train} tells after each update. */
+/** What {@link trainBatches} tells after each update. */
 export interface StepReport {
   /** From 1. */
   readonly step: number;
@@ -94,15 +60,18 @@ export interface StepReport {
  * `resume`; on the same machine with the same threads, the result is the same to the bit.
  *
  * @example
- * for await (const { step, steps, loss } of train("artifacts", { batches, out: "run", epochs: 1 }))
+ * for await (const { step, steps, loss } of trainBatches("artifacts", { batches, out: "run", epochs: 1 }))
  *   console.log(`${step}/${steps} ${loss}`);
  *
  * @throws UsageError for options that cannot be, a folder that holds a run already, or settings that are not those of the
  * run to go on with; Error naming the batch when loss or gradients are not finite; the signal's reason when aborted.
  */
-export async function* train(artifacts: string, options: TrainOptions): AsyncGenerator<StepReport, void> {
+export async function* trainBatches(
+  artifacts: string,
+  options: TrainBatchesOptions,
+): AsyncGenerator<StepReport, void> {
   const manifest = await readManifest(artifacts);
-  const plan = await planOf(options, manifest.optimizer);
+  const plan = await planOf(options, manifest);
   const { checkpoint, saved } = await startingPoint(artifacts, options, plan.settings);
   const { backend, release } = await takeBackend(options);
   try {
@@ -115,71 +84,10 @@ export async function* train(artifacts: string, options: TrainOptions): AsyncGen
   }
 }
 
-/** The options with their defaults, and what follows from them. */
-interface Plan {
-  readonly steps: number;
-  readonly accumulation: number;
-  readonly learningRate: number;
-  readonly maxGradientNorm: number | null;
-  readonly schedule: Schedule;
-  readonly constants: AdamWConstants;
-  readonly settings: RunSettings;
-}
-
-async function planOf(options: TrainOptions, manifestConstants: AdamWConstants): Promise<Plan> {
-  const { batches, accumulation = 1, learningRate = 2e-5, schedule = "cosine" } = options;
-  const { maxGradientNorm = 1 } = options;
-  checkCount("accumulation", accumulation);
-  if (options.epochs !== undefined && options.steps !== undefined)
-    throw new UsageError("Cannot train for both epochs and steps: give one of them");
-  if (batches.sequences < 1) throw new UsageError("Cannot train: the data holds no sequence");
-  const steps = options.steps ?? stepsPerEpoch(batches, accumulation) * (options.epochs ?? 1);
-  checkCount("steps (or epochs)", steps);
-  checkCount("checkpointSteps", options.checkpointSteps ?? 1);
-  checkCount("evaluation.everySteps", options.evaluation?.everySteps ?? 1);
-  checkPositive("learningRate", learningRate);
-  if (maxGradientNorm !== null) checkPositive("maxGradientNorm", maxGradientNorm);
-  const warmup = options.warmup ?? Math.round(0.03 * steps);
-  if (!Number.isSafeInteger(warmup) || warmup < 0)
-    throw new UsageError(`Cannot train with warmup ${warmup}: expected a whole number from 0`);
-  const { beta1, beta2, epsilon, weightDecay } = { ...manifestConstants, ...options.adamw };
-  const constants = { beta1, beta2, epsilon, weightDecay };
-  return {
-    steps,
-    accumulation,
-    learningRate,
-    maxGradientNorm,
-    constants,
-    schedule: await createSchedule(schedule, { steps, warmup }),
-    settings: {
-      ...constants,
-      steps,
-      accumulation,
-      learningRate,
-      schedule,
-      warmup,
-      maxGradientNorm,
-      sequences: batches.sequences,
-      batchSize: batches.batchSize,
-      ...batches.settings,
-    },
-  };
-}
-
-function checkCount(name: string, count: number): void {
-  if (Number.isSafeInteger(count) && count >= 1) return;
-  throw new UsageError(`Cannot train with ${name} ${count}: expected a whole number from 1`);
-}
-
-function checkPositive(name: string, value: number): void {
-  if (value > 0 && value < Number.POSITIVE_INFINITY) return;
-  throw new UsageError(`Cannot train with ${name} ${value}: expected a number above 0`);
-}
-
 /** The newest checkpoint of the run, or the artifacts' own; `saved` is the step that is on disk as the run's. */
 async function startingPoint(
   artifacts: string,
-  { out, resume = false }: TrainOptions,
+  { out, resume = false }: TrainBatchesOptions,
   settings: RunSettings,
 ) {
   const { parameters, checkpoint } = await readManifest(artifacts);
@@ -207,7 +115,7 @@ function initialMoments(parameters: NamedArrays): Map<string, Moments> {
 
 /** A run at work. */
 interface Run {
-  readonly options: TrainOptions;
+  readonly options: TrainBatchesOptions;
   readonly plan: Plan;
   readonly backend: Backend;
   readonly trainable: Trainable;

@@ -6,7 +6,7 @@ import { webgpu } from "../../backends/onnxruntime/index.ts";
 import { floatsOf, openArtifactGraph, takeBackend } from "../../src/training/artifact-graph.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
 import { readManifest } from "../../src/training/read-manifest.ts";
-import { train } from "../../src/training/trainer.ts";
+import { trainBatches } from "../../src/training/trainer.ts";
 import { embeddedTorch, exported, optionsOf } from "../training/embedded.ts";
 import { batchOf } from "../training/tiny-artifacts.ts";
 
@@ -62,7 +62,7 @@ describe("webgpu", () => {
   it.skipIf(!availability.ok)("trains as torch does, and evaluates", { timeout: 120_000 }, async () => {
     const options = { ...optionsOf(join(artifacts, "../run")), backend: "webgpu", steps: 3 };
     const evaluation = { batches: options.batches, everySteps: 3 };
-    for await (const report of train(artifacts, { ...options, evaluation })) {
+    for await (const report of trainBatches(artifacts, { ...options, evaluation })) {
       const expected = embeddedTorch.runs["25"].losses[report.step - 1];
       expect(Math.abs(report.loss / expected - 1)).toBeLessThan(1e-3);
       if (report.step === 3) expect(report.evaluation?.loss).toBeLessThan(6);

@@ -9,7 +9,7 @@ import type { Manifest } from "../../src/training/manifest.ts";
 import { readManifest } from "../../src/training/read-manifest.ts";
 import { saveModel } from "../../src/training/save-model.ts";
 import { readTensors } from "../../src/training/tensor-file.ts";
-import { train } from "../../src/training/trainer.ts";
+import { trainBatches } from "../../src/training/trainer.ts";
 import { temporaryFolder } from "../tiny-model.ts";
 import { TINY_MODEL, tinyArtifacts, torchBatches, torchRun } from "./tiny-artifacts.ts";
 
@@ -37,7 +37,7 @@ describe("saveModel()", () => {
     base = await openModel(TINY_MODEL);
     const torch = await torchRun();
     const options = { steps: 5, learningRate: 1e-3, backend: "onnxruntime-cpu", threads: 1 };
-    const steps = train(artifacts, { ...options, batches: torchBatches(torch), out: run });
+    const steps = trainBatches(artifacts, { ...options, batches: torchBatches(torch), out: run });
     for await (const { step } of steps) expect(step).toBeGreaterThan(0);
   });
 
