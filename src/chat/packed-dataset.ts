@@ -91,17 +91,6 @@ export async function packDataset(path: string, options: PackDatasetOptions): Pr
   return opened(folder, header);
 }
 
-/**
- * Opens what {@link packDataset} wrote.
- *
- * @throws UsageError when there is no packed dataset, SyntaxError when it is damaged.
- */
-export async function openPackedDataset(folder: string): Promise<PackedDataset> {
-  const header = await readHeader(folder);
-  if (header === null) throw new UsageError(`${folder} holds no packed dataset`);
-  return opened(folder, header);
-}
-
 class Counts {
   records = 0;
   tokens = 0;
