@@ -17,9 +17,11 @@ export type {
   Precision,
 } from "./backend.ts";
 export type { Message } from "./chat/conversation.ts";
+export type { PackingProgress } from "./chat/packed-dataset.ts";
 export type { TemplateKind } from "./chat/template.ts";
 export { BackendUnavailableError, HubError, MatrixError, UsageError } from "./errors.ts";
 export type { ByteRange, Model, ModelFile, ModelTensor } from "./hub/model.ts";
+export type { OpenDatasetOptions } from "./hub/open-dataset.ts";
 export { type OpenModelOptions, openModel } from "./hub/open-model.ts";
 export { type HubSettings, type HubSettingsOptions, hubSettings } from "./hub/settings.ts";
 export type { DownloadProgress } from "./hub/snapshot.ts";
@@ -62,6 +64,7 @@ export { TOOL } from "./tool.ts";
 export { type AnswerOptions, answer } from "./training/answer.ts";
 export { type Artifacts, exportArtifacts } from "./training/artifacts.ts";
 export { openTrainingData, type TrainingData, type TrainingDataOptions } from "./training/data.ts";
+export { fetchDataset } from "./training/dataset.ts";
 export type { Evaluation } from "./training/evaluate.ts";
 export {
   type EvaluationModel,

@@ -4,7 +4,11 @@ import type { OptionTable, OptionValues } from "./arguments.ts";
 
 /** How data is read and what runs the graphs. */
 export const DATA_OPTIONS = {
-  data: { kind: "text", value: "FILE", help: "File or folder: JSON Lines, JSON, CSV, Parquet" },
+  data: {
+    kind: "text",
+    value: "FILE",
+    help: "File, folder, or org/name[@revision][:[config/]split] on the Hub",
+  },
   sequence: { kind: "number", value: "N", least: 2, whole: true, help: "Tokens of a sequence (default 512)" },
   "batch-size": {
     kind: "number",

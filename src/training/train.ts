@@ -11,7 +11,7 @@ import { type StepReport, trainBatches } from "./trainer.ts";
 export interface TrainOptions
   extends Omit<TrainingDataOptions, "folder">,
     Omit<TrainBatchesOptions, "batches" | "out" | "evaluation"> {
-  /** A file or a folder: JSON Lines, JSON, CSV, Parquet. */
+  /** A file, a folder, or a dataset on the Hub, as {@link fetchDataset} reads its name. */
   readonly data: string;
   /** Folder of the run: packed data, checkpoints, metrics. Default: `run` inside the artifacts. */
   readonly out?: string;
@@ -54,6 +54,7 @@ export async function* train(
 export interface EvaluateDataOptions
   extends TrainingDataOptions,
     Omit<EvaluateOptions, "batches" | "onProgress"> {
+  /** A file, a folder, or a dataset on the Hub, as {@link fetchDataset} reads its name. */
   readonly data: string;
 }
 
