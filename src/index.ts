@@ -63,6 +63,7 @@ export { defaultScoreCacheFolder } from "./snr/score-cache.ts";
 export { TOOL } from "./tool.ts";
 export { type AnswerOptions, answer } from "./training/answer.ts";
 export { type Artifacts, exportArtifacts } from "./training/artifacts.ts";
+export type { ArtifactsFolder } from "./training/artifacts-folder.ts";
 export { openTrainingData, type TrainingData, type TrainingDataOptions } from "./training/data.ts";
 export { fetchDataset } from "./training/dataset.ts";
 export type { Evaluation } from "./training/evaluate.ts";

@@ -106,8 +106,9 @@ export const trainCommand = defineCommand({
       terminal.clearStatus();
       const folder = join(out, "model");
       const dtype = options["save-dtype"];
-      const saved = await saveModel(artifacts, run.out, {
+      const saved = await saveModel(artifacts, {
         out: folder,
+        checkpoint: run.out,
         ...(dtype !== undefined && { dtype }),
       });
       const share = ((100 * saved.changedValues) / Math.max(1, saved.trainedValues)).toFixed(1);

@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { UsageError } from "../errors.ts";
 import { type TensorToWrite, writeSafetensors } from "../safetensors/writer.ts";
 import type { TrainableParameter } from "./manifest.ts";
 import type { Moments } from "./optimizer.ts";
@@ -158,7 +159,7 @@ async function entries(run: string): Promise<readonly string[]> {
 }
 
 function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
+  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
 }
 
 /** Path of the newest checkpoint of a run's folder; null when there is none. */
@@ -166,6 +167,22 @@ export async function latestCheckpoint(run: string): Promise<string | null> {
   const steps = (await entries(run)).map((entry) => Number(COMPLETE.exec(entry)?.[1] ?? -1));
   const latest = Math.max(-1, ...steps);
   return latest < 0 ? null : join(run, `checkpoint-${latest}`);
+}
+
+/**
+ * The folder of a checkpoint, for a run's folder of its newest one.
+ *
+ * @throws UsageError when there is none.
+ */
+export async function checkpointFolder(path: string): Promise<string> {
+  const latest = await latestCheckpoint(path);
+  if (latest !== null) return latest;
+  if (await exists(join(path, CHECKPOINT_FILES.state))) return path;
+  const inside = join(path, "training");
+  const nearby = (await latestCheckpoint(inside)) === null ? "" : `; there is one in ${inside}`;
+  throw new UsageError(
+    `Cannot use the checkpoint ${path}: expected a folder that holds ${CHECKPOINT_FILES.state} or checkpoint-<step>${nearby}`,
+  );
 }
 
 /**

@@ -1,6 +1,6 @@
 // Training and evaluating artifacts on a dataset: opens the data and runs the loop of trainer.ts over it.
 import { join } from "node:path";
-import type { Artifacts } from "./artifacts.ts";
+import { type ArtifactsFolder, folderOf, RUN_FOLDER } from "./artifacts-folder.ts";
 import { openTrainingData, type TrainingDataOptions } from "./data.ts";
 import type { Evaluation } from "./evaluate.ts";
 import { type EvaluateOptions, evaluate as evaluateBatches } from "./evaluation-model.ts";
@@ -34,11 +34,11 @@ export interface TrainOptions
  * for await (const step of train(artifacts, { data: "chat.jsonl", epochs: 1 })) console.log(step.loss);
  */
 export async function* train(
-  artifacts: string | Pick<Artifacts, "folder">,
+  artifacts: ArtifactsFolder,
   options: TrainOptions,
 ): AsyncGenerator<StepReport, void> {
   const folder = folderOf(artifacts);
-  const { data, out = join(folder, "run"), evaluation, ...rest } = options;
+  const { data, out = join(folder, RUN_FOLDER), evaluation, ...rest } = options;
   const batches = await openTrainingData(folder, data, { ...rest, folder: join(out, "data", "train") });
   const heldOut =
     evaluation && (await openTrainingData(folder, evaluation.data, evaluationData(options, out)));
@@ -64,7 +64,7 @@ export interface EvaluateDataOptions
  * @throws as {@link train} for the data; RangeError when it holds no target token.
  */
 export async function evaluate(
-  artifacts: string | Pick<Artifacts, "folder">,
+  artifacts: ArtifactsFolder,
   options: EvaluateDataOptions,
 ): Promise<Evaluation> {
   const folder = folderOf(artifacts);
@@ -76,8 +76,4 @@ export async function evaluate(
 /** Held-out data is packed apart, and keeps its order. */
 function evaluationData({ data: _, ...options }: TrainOptions, out: string): TrainingDataOptions {
   return { ...options, folder: join(out, "data", "evaluation"), seed: null };
-}
-
-function folderOf(artifacts: string | Pick<Artifacts, "folder">): string {
-  return typeof artifacts === "string" ? artifacts : artifacts.folder;
 }

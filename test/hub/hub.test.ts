@@ -286,7 +286,7 @@ describe("openModel() when the Hub misbehaves for good", () => {
     [
       "drops every connection at the same byte",
       always({ kind: "drop", after: 0 }),
-      /Cannot read from 127.0.0.1.*tried 3 times/,
+      /Cannot read tiny\/model from 127.0.0.1.*tried 3 times/,
     ],
     [
       "answers 503",

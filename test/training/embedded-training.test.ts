@@ -32,7 +32,7 @@ describe("training the embedded model", () => {
     const options = { ...optionsOf(run), steps: 10, checkpointSteps: 10 };
     for await (const { step } of trainBatches(artifacts, options)) expect(step).toBeLessThanOrEqual(10);
     const saved = join(artifacts, "../saved");
-    const counts = await saveModel(artifacts, run, { out: saved, dtype: "float32" });
+    const counts = await saveModel(artifacts, { checkpoint: run, out: saved, dtype: "float32" });
     expect(counts.changedValues / counts.trainedValues).toBeGreaterThan(0.99);
     const model = await openModel(saved);
     const again = join(artifacts, "../again");
