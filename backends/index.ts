@@ -66,8 +66,22 @@ export interface OpenedBackend {
  */
 export async function openBackend(choice: string, options: OpenBackendOptions): Promise<OpenedBackend> {
   const { capability = "singularValues" } = options;
+  if (choice === "auto") return openFirst(await backendsWith(capability), options);
+  return openEntry(await chosenEntry(choice, capability), options, []);
+}
+
+/**
+ * Checks that {@link openBackend} would open the backend of that name, without opening it; `auto` is looked for.
+ *
+ * @throws as {@link openBackend}.
+ */
+export async function checkBackend(choice: string, capability: Capability): Promise<void> {
+  if (choice === "auto") await firstAvailable(await backendsWith(capability));
+  else await chosenEntry(choice, capability);
+}
+
+async function chosenEntry(choice: string, capability: Capability): Promise<BackendEntry> {
   const capable = await backendsWith(capability);
-  if (choice === "auto") return openFirst(capable, options);
   const entry = capable.find(({ name }) => name === choice);
   if (entry === undefined) {
     const reason = isBackendName(choice) ? `it has no ${capability}` : "there is no such backend";
@@ -82,7 +96,7 @@ export async function openBackend(choice: string, options: OpenBackendOptions): 
       `Cannot use the backend "${choice}": ${available.reason}; ${available.fix}`,
     );
   }
-  return openEntry(entry, options, []);
+  return entry;
 }
 
 async function backendsWith(capability: Capability): Promise<readonly BackendEntry[]> {
@@ -94,6 +108,13 @@ async function openFirst(
   entries: readonly BackendEntry[],
   options: OpenBackendOptions,
 ): Promise<OpenedBackend> {
+  const { entry, notes } = await firstAvailable(entries);
+  return openEntry(entry, options, notes);
+}
+
+async function firstAvailable(
+  entries: readonly BackendEntry[],
+): Promise<{ readonly entry: BackendEntry; readonly notes: readonly string[] }> {
   const notes: string[] = [];
   for (const entry of entries) {
     const availability = await entry.availability();
@@ -102,7 +123,7 @@ async function openFirst(
       continue;
     }
     notes.push(`auto took the backend ${entry.name}`);
-    return openEntry(entry, options, notes);
+    return { entry, notes };
   }
   throw new BackendUnavailableError(`Cannot use any backend: ${notes.join("; ")}`);
 }

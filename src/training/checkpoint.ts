@@ -191,7 +191,7 @@ export async function checkpointFolder(path: string): Promise<string> {
  * @throws Error naming the file that is missing, cut short or of another shape.
  */
 export async function readCheckpoint(folder: string, shapes: Shapes): Promise<Checkpoint> {
-  const state = await readState(join(folder, CHECKPOINT_FILES.state));
+  const state = await readTrainerState(join(folder, CHECKPOINT_FILES.state));
   const parameters = await readTensors(join(folder, CHECKPOINT_FILES.parameters), shapes);
   const path = join(folder, CHECKPOINT_FILES.optimizer);
   if (state.step === 0 && !(await exists(path))) return { parameters, moments: null, state };
@@ -223,7 +223,8 @@ async function exists(path: string): Promise<boolean> {
 
 const MAX_STATE_BYTES = 2 ** 20;
 
-async function readState(path: string): Promise<TrainerState> {
+/** Reads `trainer_state.json`. */
+export async function readTrainerState(path: string): Promise<TrainerState> {
   const file = await open(path);
   try {
     const { size } = await file.stat();

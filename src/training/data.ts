@@ -6,6 +6,7 @@ import type { ChatTokenizer } from "../chat/tokenizer.ts";
 import { UsageError } from "../errors.ts";
 import type { OpenDatasetOptions } from "../hub/open-dataset.ts";
 import type { BatchSource } from "./batch-source.ts";
+import type { RunSettings } from "./checkpoint.ts";
 import { fetchDataset } from "./dataset.ts";
 import type { Manifest } from "./manifest.ts";
 import { packedBatches } from "./packed-batches.ts";
@@ -52,9 +53,8 @@ export async function openTrainingData(
 ): Promise<TrainingData> {
   const manifest = await readManifest(artifacts);
   const { batchSize = 1, seed = 0, trainOn = "assistant" } = options;
-  if (!Number.isSafeInteger(batchSize) || batchSize < 1)
-    throw new UsageError(`Cannot make batches of ${batchSize} sequences: expected a whole number from 1`);
-  const sequence = options.sequence ?? Math.min(DEFAULT_SEQUENCE, manifest.maxSequence);
+  checkBatchSize(options);
+  const sequence = sequenceOf(options, manifest);
   if (sequence > manifest.maxSequence)
     throw new UsageError(
       `Cannot train on sequences of ${sequence} tokens: ${manifest.model.id} has ${manifest.maxSequence} positions`,
@@ -68,7 +68,30 @@ export async function openTrainingData(
     throw new UsageError(
       `Cannot train on ${data}: it has the token ${dataset.header.vocabularySize - 1}, and the embedding of ${manifest.model.id} has ${manifest.vocabularySize} rows`,
     );
-  return { dataset, ...packedBatches(dataset, { batchSize, seed }) };
+  const batches = packedBatches(dataset, { batchSize, seed });
+  return { dataset, ...batches, settings: { ...dataSettings(options, manifest), ...batches.settings } };
+}
+
+/** What decides which batches come and is known before the data is read. */
+export function dataSettings(
+  options: Omit<TrainingDataOptions, "folder">,
+  manifest: Pick<Manifest, "maxSequence">,
+): RunSettings {
+  const { batchSize = 1, seed = 0, trainOn = "assistant", packing = true, onBadRecord = "fail" } = options;
+  return { sequence: sequenceOf(options, manifest), batchSize, seed, trainOn, packing, onBadRecord };
+}
+
+function sequenceOf(
+  { sequence }: Pick<TrainingDataOptions, "sequence">,
+  { maxSequence }: Pick<Manifest, "maxSequence">,
+): number {
+  return sequence ?? Math.min(DEFAULT_SEQUENCE, maxSequence);
+}
+
+/** @throws UsageError when there can be no such batches. */
+export function checkBatchSize({ batchSize = 1 }: Pick<TrainingDataOptions, "batchSize">): void {
+  if (Number.isSafeInteger(batchSize) && batchSize >= 1) return;
+  throw new UsageError(`Cannot make batches of ${batchSize} sequences: expected a whole number from 1`);
 }
 
 /** The artifacts' tokenizer; null where the data is to bring tokens and there is none. */

@@ -70,6 +70,8 @@ export interface Manifest {
     readonly parameterNames: readonly string[];
   };
   readonly chatTemplate: "chatml" | "model" | "none";
+  /** Which rows of embedding and head were asked to train beside the selection. */
+  readonly trainEmbeddings: "new-rows" | "all" | "none";
   readonly addedTokens: readonly AddedToken[];
   /** Rows of the embedding, new ones included. */
   readonly vocabularySize: number;
@@ -81,4 +83,9 @@ export interface Manifest {
   readonly optimizer: GraphFile & AdamWConstants;
   /** Folder of the initial trainable parameters and optimizer state. */
   readonly checkpoint: string;
+}
+
+/** The base model as `openModel` takes its name. */
+export function baseModelId({ model }: Pick<Manifest, "model">): string {
+  return model.revision === null ? model.id : `${model.id}@${model.revision}`;
 }

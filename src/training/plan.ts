@@ -1,10 +1,11 @@
 // What a run will be: its options checked, with their defaults, and what follows from them.
+import { createHash } from "node:crypto";
 import { UsageError } from "../errors.ts";
 import { stepsPerEpoch } from "./accumulation.ts";
 import type { BackendChoice } from "./artifact-graph.ts";
 import type { BatchSource } from "./batch-source.ts";
 import type { RunSettings } from "./checkpoint.ts";
-import type { AdamWConstants, Manifest } from "./manifest.ts";
+import { type AdamWConstants, baseModelId, type Manifest } from "./manifest.ts";
 import { checkSchedule, createSchedule, type Schedule } from "./schedule.ts";
 
 /** Options of `trainBatches`. */
@@ -100,28 +101,54 @@ export async function planOf(options: TrainBatchesOptions, manifest: Manifest): 
   if (batches.sequences < 1) throw new UsageError("Cannot train: the data holds no sequence");
   const steps = options.steps ?? stepsPerEpoch(batches, accumulation) * (options.epochs ?? 1);
   const warmup = options.warmup ?? Math.round(0.03 * steps);
-  const { beta1, beta2, epsilon, weightDecay } = { ...manifest.optimizer, ...options.adamw };
-  const constants = { beta1, beta2, epsilon, weightDecay };
   return {
     steps,
     accumulation,
     learningRate,
     maxGradientNorm,
-    constants,
+    constants: constantsOf(options, manifest),
     schedule: await createSchedule(schedule, { steps, warmup }),
     settings: {
-      ...constants,
-      steps,
-      accumulation,
-      learningRate,
-      schedule,
-      warmup,
-      maxGradientNorm,
+      ...settingsOf(options, manifest),
+      ...batches.settings,
       sequences: batches.sequences,
       batchSize: batches.batchSize,
-      ...batches.settings,
+      steps,
+      warmup,
     },
   };
+}
+
+/** What decides how a run goes on and is known before there is any data. */
+export function settingsOf(
+  options: Omit<TrainBatchesOptions, "batches" | "out" | "evaluation">,
+  manifest: Manifest,
+): RunSettings {
+  const { steps, warmup, accumulation = 1, learningRate = 2e-5, schedule = DEFAULT_SCHEDULE } = options;
+  const { parameters, chatTemplate, trainEmbeddings, maxSequence } = manifest;
+  return {
+    model: baseModelId(manifest),
+    chatTemplate,
+    trainEmbeddings,
+    maxSequence,
+    parameters: digestOf(parameters.map(({ name, shape }) => [name, shape])),
+    accumulation,
+    learningRate,
+    schedule,
+    maxGradientNorm: options.maxGradientNorm === undefined ? 1 : options.maxGradientNorm,
+    ...constantsOf(options, manifest),
+    ...(steps !== undefined && { steps }),
+    ...(warmup !== undefined && { warmup }),
+  };
+}
+
+function constantsOf({ adamw }: Pick<TrainBatchesOptions, "adamw">, { optimizer }: Manifest) {
+  const { beta1, beta2, epsilon, weightDecay } = { ...optimizer, ...adamw };
+  return { beta1, beta2, epsilon, weightDecay };
+}
+
+function digestOf(value: unknown): string {
+  return createHash("sha256").update(JSON.stringify(value)).digest("hex");
 }
 
 function checkCount(name: string, count: number): void {

@@ -58,6 +58,8 @@ function checkManifest(document: unknown): asserts document is Manifest {
     expectSize(sizeBytes, "model.files[].sizeBytes");
   }
   expect(["standard", "ort-training"].includes(String(root.form)), "form", "standard or ort-training");
+  const embeddings = ["new-rows", "all", "none"];
+  expect(embeddings.includes(String(root.trainEmbeddings)), "trainEmbeddings", embeddings.join(", "));
   const { weightsFolder } = root;
   expect(weightsFolder === null || typeof weightsFolder === "string", "weightsFolder", "a folder or null");
   expectSize(root.vocabularySize, "vocabularySize");

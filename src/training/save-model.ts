@@ -13,7 +13,7 @@ import { type DType, isFloatDType, type MatrixDType } from "../tensor/dtype.ts";
 import { encode } from "../tensor/encode.ts";
 import { type ArtifactsFolder, folderOf, RUN_FOLDER } from "./artifacts-folder.ts";
 import { checkpointFolder, readCheckpoint } from "./checkpoint.ts";
-import type { Manifest } from "./manifest.ts";
+import { baseModelId, type Manifest } from "./manifest.ts";
 import { readManifest } from "./read-manifest.ts";
 import type { NamedArrays } from "./tensor-file.ts";
 
@@ -70,10 +70,6 @@ export async function saveModel(
   } finally {
     if (opened === undefined) await model.close();
   }
-}
-
-function baseModelId({ model }: Manifest): string {
-  return model.revision === null ? model.id : `${model.id}@${model.revision}`;
 }
 
 function checkBase(model: Model, manifest: Manifest): void {

@@ -1,10 +1,14 @@
 // Training and evaluating artifacts on a dataset: opens the data and runs the loop of trainer.ts over it.
 import { join } from "node:path";
+import { checkBackend } from "../../backends/index.ts";
 import { type ArtifactsFolder, folderOf, RUN_FOLDER } from "./artifacts-folder.ts";
-import { openTrainingData, type TrainingDataOptions } from "./data.ts";
+import { checkpointFolder } from "./checkpoint.ts";
+import { checkBatchSize, dataSettings, openTrainingData, type TrainingDataOptions } from "./data.ts";
 import type { Evaluation } from "./evaluate.ts";
 import { type EvaluateOptions, evaluate as evaluateBatches } from "./evaluation-model.ts";
-import type { TrainBatchesOptions } from "./plan.ts";
+import { checkRun, settingsOf, type TrainBatchesOptions } from "./plan.ts";
+import { readManifest } from "./read-manifest.ts";
+import { checkpointToResume, checkSettings } from "./resume.ts";
 import { type StepReport, trainBatches } from "./trainer.ts";
 
 /** Options of {@link train}: those of the data, and those of the loop. */
@@ -39,6 +43,11 @@ export async function* train(
 ): AsyncGenerator<StepReport, void> {
   const folder = folderOf(artifacts);
   const { data, out = join(folder, RUN_FOLDER), evaluation, ...rest } = options;
+  await checkTraining({ ...options, out });
+  const manifest = await readManifest(folder);
+  const latest = await checkpointToResume(out, options.resume ?? false);
+  if (latest !== null)
+    await checkSettings(latest, { ...settingsOf(rest, manifest), ...dataSettings(rest, manifest) });
   const batches = await openTrainingData(folder, data, { ...rest, folder: join(out, "data", "train") });
   const heldOut =
     evaluation && (await openTrainingData(folder, evaluation.data, evaluationData(options, out)));
@@ -48,6 +57,23 @@ export async function* train(
     out,
     ...(evaluation && heldOut && { evaluation: { batches: heldOut, everySteps: evaluation.everySteps } }),
   });
+}
+
+/**
+ * Checks what of {@link train}'s options can be checked before there are artifacts or data: for a look before long work.
+ *
+ * @throws UsageError naming the option that cannot be, or the run that is in `out` already; BackendUnavailableError when
+ * the backend cannot run here.
+ *
+ * @example
+ * await checkTraining({ backend: "onnxruntime-cpu", schedule: "0.5 ^ (step / steps)", out: "run" });
+ */
+export async function checkTraining(options: Omit<TrainOptions, "data">): Promise<void> {
+  const { backend = "auto", out, resume = false } = options;
+  await checkRun(options);
+  checkBatchSize(options);
+  if (typeof backend === "string") await checkBackend(backend, "session");
+  if (out !== undefined) await checkpointToResume(out, resume);
 }
 
 /** Options of {@link evaluate}. */
@@ -61,7 +87,8 @@ export interface EvaluateDataOptions
 /**
  * Loss, perplexity and token accuracy on a dataset, of artifacts or of a checkpoint trained from them.
  *
- * @throws as {@link train} for the data; RangeError when it holds no target token.
+ * @throws as {@link train} for the data; UsageError when there is no such checkpoint; RangeError when the data holds no
+ * target token.
  */
 export async function evaluate(
   artifacts: ArtifactsFolder,
@@ -69,6 +96,10 @@ export async function evaluate(
 ): Promise<Evaluation> {
   const folder = folderOf(artifacts);
   const { onProgress: _, ...rest } = options;
+  const { backend = "auto", checkpoint } = rest;
+  // Before the data is packed, which takes long.
+  if (typeof backend === "string") await checkBackend(backend, "session");
+  if (checkpoint !== undefined) await checkpointFolder(checkpoint);
   const batches = await openTrainingData(folder, options.data, { ...options, seed: null });
   return evaluateBatches(folder, { ...rest, batches });
 }

@@ -3,7 +3,6 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Backend } from "../backend.ts";
-import { UsageError } from "../errors.ts";
 import { type StepBatches, stepBatches } from "./accumulation.ts";
 import {
   type ArtifactGraph,
@@ -15,7 +14,6 @@ import {
 } from "./artifact-graph.ts";
 import {
   INITIAL_STATE,
-  latestCheckpoint,
   type RunSettings,
   readCheckpoint,
   saveCheckpoint,
@@ -27,6 +25,7 @@ import { freeMemory } from "./free-memory.ts";
 import { adamw, type Moments, zeroMoments } from "./optimizer.ts";
 import { type Plan, planOf, type TrainBatchesOptions } from "./plan.ts";
 import { readManifest } from "./read-manifest.ts";
+import { checkpointToResume, checkSettings } from "./resume.ts";
 import { openRunLog, type RunLog } from "./run-log.ts";
 import type { NamedArrays } from "./tensor-file.ts";
 
@@ -91,21 +90,11 @@ async function startingPoint(
   settings: RunSettings,
 ) {
   const { parameters, checkpoint } = await readManifest(artifacts);
-  const latest = await latestCheckpoint(out);
-  if (latest !== null && !resume) {
-    throw new UsageError(
-      `Cannot begin a run in ${out}: it holds ${latest}; resume it, or name another folder`,
-    );
-  }
+  const latest = await checkpointToResume(out, resume);
+  if (latest !== null) await checkSettings(latest, settings);
   const found = await readCheckpoint(latest ?? join(artifacts, checkpoint), parameters);
   if (latest === null)
     return { checkpoint: { ...found, state: { ...INITIAL_STATE, settings } }, saved: null };
-  for (const [name, value] of Object.entries(settings)) {
-    if (found.state.settings[name] === value) continue;
-    throw new UsageError(
-      `Cannot resume ${latest}: it was trained with ${name} ${found.state.settings[name]}, got ${value}; resume with the same settings, or begin a run in another folder`,
-    );
-  }
   return { checkpoint: found, saved: found.state.step };
 }
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import type { TokenBatch } from "../../src/chat/batch.ts";
+import { UsageError } from "../../src/errors.ts";
 import type { BatchSource } from "../../src/training/batch-source.ts";
 import { latestCheckpoint } from "../../src/training/checkpoint.ts";
 import type { TrainBatchesOptions } from "../../src/training/plan.ts";
@@ -163,12 +164,27 @@ describe("trainBatches()", async () => {
     const options = { ...(await optionsOf(run)), steps: 2 };
     await reportsOf(trainBatches(artifacts, options));
     await expect(reportsOf(trainBatches(artifacts, options))).rejects.toThrow(
-      /it holds .*checkpoint-2; resume it/,
+      /it holds .*checkpoint-2; resume it \(--resume\)/,
     );
     await expect(
       reportsOf(trainBatches(artifacts, { ...options, resume: true, learningRate: 1 })),
     ).rejects.toThrow(/it was trained with learningRate 0\.02, got 1/);
     expect(await reportsOf(trainBatches(artifacts, { ...options, resume: true }))).toEqual([]);
+    const path = join(artifacts, "manifest.json");
+    const manifest = JSON.parse(await readFile(path, "utf8"));
+    for (const [change, sentence] of [
+      [{ model: { ...manifest.model, id: "other" } }, /trained with model .*, got other/],
+      [{ chatTemplate: "chatml" }, /trained with chatTemplate none, got chatml/],
+      [{ trainEmbeddings: "all" }, /trained with trainEmbeddings new-rows, got all/],
+      [{ maxSequence: 8 }, /trained with maxSequence \d+, got 8/],
+      [{ parameters: manifest.parameters.slice(1) }, /trained with other parameters;/],
+    ] as const) {
+      await writeFile(path, JSON.stringify({ ...manifest, ...change }));
+      const resumed = reportsOf(trainBatches(artifacts, { ...options, resume: true }));
+      await expect(resumed).rejects.toThrow(sentence);
+      await expect(resumed).rejects.toThrow(UsageError);
+    }
+    await writeFile(path, JSON.stringify(manifest));
     const fresh = { ...options, out: `${options.out}-2` };
     await expect(reportsOf(trainBatches(artifacts, { ...fresh, steps: 0 }))).rejects.toThrow(
       "whole number from 1",
