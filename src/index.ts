@@ -2,6 +2,7 @@
 export {
   BACKEND_NAMES,
   type BackendName,
+  checkBackend,
   type ListedBackend,
   listBackends,
   type OpenedBackend,
@@ -29,7 +30,7 @@ export { findModules } from "./modules/find-modules.ts";
 export type { ModelModule, ModuleKind } from "./modules/module.ts";
 export { type HeatMapOptions, renderHeatMap } from "./report/heat-map.ts";
 export type { ColorDepth, ReportStyle } from "./report/paint.ts";
-export { type DownloadState, renderDownload, renderProgress } from "./report/progress.ts";
+export { type DownloadState, renderDownload, renderPacking, renderProgress } from "./report/progress.ts";
 export { renderSelection } from "./report/selection.ts";
 export { renderSummary } from "./report/summary.ts";
 export { renderTable, type TableOptions } from "./report/table.ts";
@@ -62,7 +63,7 @@ export type { ScanProgress } from "./snr/scan-progress.ts";
 export { defaultScoreCacheFolder } from "./snr/score-cache.ts";
 export { TOOL } from "./tool.ts";
 export { type AnswerOptions, answer } from "./training/answer.ts";
-export { type Artifacts, exportArtifacts } from "./training/artifacts.ts";
+export { type Artifacts, checkExport, exportArtifacts } from "./training/artifacts.ts";
 export type { ArtifactsFolder } from "./training/artifacts-folder.ts";
 export { openTrainingData, type TrainingData, type TrainingDataOptions } from "./training/data.ts";
 export { fetchDataset } from "./training/dataset.ts";
@@ -77,5 +78,11 @@ export type { GenerateOptions } from "./training/generate.ts";
 export type { Manifest, TrainableParameter } from "./training/manifest.ts";
 export { readManifest } from "./training/read-manifest.ts";
 export { type SavedModel, type SaveModelOptions, saveModel } from "./training/save-model.ts";
-export { type EvaluateDataOptions, evaluate, type TrainOptions, train } from "./training/train.ts";
+export {
+  checkTraining,
+  type EvaluateDataOptions,
+  evaluate,
+  type TrainOptions,
+  train,
+} from "./training/train.ts";
 export type { StepReport } from "./training/trainer.ts";

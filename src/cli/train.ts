@@ -1,7 +1,7 @@
 // spectrum train: from a model, or from artifacts, to a trained model that any stock loader opens.
-import { access } from "node:fs/promises";
 import { join } from "node:path";
 import {
+  checkTraining,
   type EvaluateDataOptions,
   evaluate,
   renderEvaluation,
@@ -14,7 +14,8 @@ import {
 } from "../index.ts";
 import type { OptionTable, OptionValues } from "./arguments.ts";
 import { defineCommand, EXIT } from "./command.ts";
-import { noteSkipped, prepareArtifacts, SOURCE_OPTIONS } from "./fine-tuning.ts";
+import { fetchNamedDataset, watchPacking } from "./datasets.ts";
+import { prepareArtifacts, SOURCE_OPTIONS } from "./fine-tuning.ts";
 import { progressReporter } from "./progress.ts";
 import { DATA_OPTIONS, readDataOptions } from "./training-options.ts";
 
@@ -39,7 +40,7 @@ const OPTIONS = {
     help: "Batches of an update (default 1)",
   },
   seed: { kind: "number", value: "N", least: 0, whole: true, help: "Of the order of the data (default 0)" },
-  "eval-data": { kind: "text", value: "FILE", help: "Held-out data" },
+  "eval-data": { kind: "text", value: "FILE", help: "Held-out data, named as --data is" },
   "eval-steps": {
     kind: "number",
     value: "N",
@@ -82,20 +83,23 @@ export const trainCommand = defineCommand({
       throw new UsageError("--epochs and --steps exclude each other");
     const resume = options.resume;
     // A scan takes long: what would stop the run after it is looked for before.
-    for (const path of [data, options["eval-data"]]) if (path !== undefined) await access(path);
+    const trainOptions = readTrainOptions({ ...options, data });
+    const runFolder = join(out, "training");
+    await checkTraining({ ...trainOptions, out: runFolder, resume });
+    for (const reference of [data, options["eval-data"]])
+      if (reference !== undefined) await fetchNamedDataset(reference, options, context);
     const artifacts = await prepareArtifacts(id, { ...options, out }, context).catch((error: unknown) => {
       if (signal.aborted) terminal.print(`Scores are kept. To go on:\n  ${commandLine}`);
       throw error;
     });
     const progress = progressReporter<StepReport>(terminal, renderTrainingProgress);
-    const trainOptions = readTrainOptions({ ...options, data });
     let last: StepReport | null = null;
     try {
-      const onSkip = noteSkipped(terminal);
-      const before = await evaluateHeldOut(artifacts, { ...options, out }, { signal, onSkip });
+      const watch = { ...watchPacking(terminal), signal };
+      const before = await evaluateHeldOut(artifacts, { ...options, out }, watch);
       if (before) terminal.print(`Before: ${renderEvaluation(before)}`);
       const onNote = (note: string) => terminal.print(note);
-      const run = { ...trainOptions, out: join(out, "training"), resume, signal, onNote, onSkip };
+      const run = { ...trainOptions, out: runFolder, resume, onNote, ...watch };
       for await (const report of train(artifacts, run)) {
         last = report;
         progress.report(report);
@@ -133,7 +137,7 @@ type Options = OptionValues<typeof OPTIONS>;
 async function evaluateHeldOut(
   artifacts: string,
   options: Options & { readonly out: string },
-  watch: Pick<EvaluateDataOptions, "signal" | "onSkip">,
+  watch: Pick<EvaluateDataOptions, "signal" | "onSkip" | "onProgress">,
 ) {
   const heldOut = options["eval-data"];
   if (heldOut === undefined || options.resume) return null;

@@ -44,8 +44,8 @@ export const EXPORT_OPTIONS = {
 } as const satisfies OptionTable;
 
 /** {@link DATA_OPTIONS} as the SDK takes them; what was not given is left out. */
-export function readDataOptions(options: OptionValues<typeof DATA_OPTIONS>) {
-  const { sequence, backend, threads } = options;
+export function readDataOptions(options: OptionValues<typeof DATA_OPTIONS> & { readonly offline: boolean }) {
+  const { sequence, backend, threads, offline } = options;
   return {
     ...(sequence !== undefined && { sequence }),
     ...(options["batch-size"] !== undefined && { batchSize: options["batch-size"] }),
@@ -53,6 +53,8 @@ export function readDataOptions(options: OptionValues<typeof DATA_OPTIONS>) {
     ...(options["on-bad-record"] !== undefined && { onBadRecord: options["on-bad-record"] }),
     ...(backend !== undefined && { backend }),
     ...(threads !== undefined && { threads }),
+    // Left out when not set: then HF_HUB_OFFLINE decides.
+    ...(offline && { hub: { offline } }),
   };
 }
 

@@ -1,10 +1,10 @@
-import { mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { TokenBatch } from "../../src/chat/batch.ts";
 import { encodeRecord } from "../../src/chat/encode.ts";
-import { type PackDatasetOptions, packDataset } from "../../src/chat/packed-dataset.ts";
+import { type PackDatasetOptions, type PackingProgress, packDataset } from "../../src/chat/packed-dataset.ts";
 import { readHeader } from "../../src/chat/packed-header.ts";
 import type { BadRecord } from "../../src/chat/read-dataset.ts";
 import { chatTemplate } from "../../src/chat/template.ts";
@@ -119,6 +119,25 @@ describe("packDataset()", () => {
     expect(progress.at(-1)).toBe(200);
     expect((await readdir(changed.folder)).sort()).toEqual(["header.json", changed.header.rowsFile]);
   });
+
+  it.each([EVAL, "test/fixtures/chat/messages-snappy.parquet"])(
+    "tells how much of %s it has read, up to all",
+    async (path) => {
+      const seen: PackingProgress[] = [];
+      const { header } = await packDataset(path, options({ onProgress: (progress) => seen.push(progress) }));
+      const { size } = await stat(path);
+      expect(seen.at(-1)).toMatchObject({
+        records: header.records,
+        tokens: header.tokens,
+        bytes: size,
+        totalBytes: size,
+      });
+      for (const [before, after] of seen.slice(1).map((next, at) => [seen[at], next] as const)) {
+        expect(after.bytes).toBeGreaterThanOrEqual(before?.bytes ?? 0);
+        expect(after.elapsedMs).toBeGreaterThanOrEqual(before?.elapsedMs ?? 0);
+      }
+    },
+  );
 
   it("leaves what was there when it fails or is stopped, and nothing besides", async () => {
     const { header, folder } = await packDataset(EVAL, options());

@@ -7,7 +7,10 @@ import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { HubError, UsageError } from "../../src/errors.ts";
 import type { OpenDatasetOptions } from "../../src/hub/open-dataset.ts";
+import { openTrainingData } from "../../src/training/data.ts";
 import { fetchDataset } from "../../src/training/dataset.ts";
+import { spectrum } from "../cli/run.ts";
+import { tinyArtifacts } from "../training/tiny-artifacts.ts";
 import { COMMIT, etagOf, startHub, type TestHub } from "./hub-server.ts";
 
 const ID = "tiny/chat";
@@ -160,6 +163,38 @@ describe("fetchDataset() on the Hub", () => {
     hub.models.set(`datasets/${ID}`, { files, listing });
     await expect(fetched(ID)).rejects.toThrow(/its README.md has 1073741824 bytes/);
     expect(asked()).toEqual([]);
+  });
+
+  it("is what training data and the command line take", async () => {
+    const tokens = (ids: readonly number[]) => `${JSON.stringify({ input_ids: ids })}\n`;
+    files.set("short/train-0.jsonl", bytes(tokens([1, 2, 3])));
+    files.set("short/train-1.jsonl", bytes(tokens([4, 5, 6, 7])));
+    const { dataset } = await openTrainingData(await tinyArtifacts(), `${ID}@main`, {
+      folder: join(cacheDir, "packed"),
+      hub: { endpoint: hub.url, cacheDir, token: "" },
+    });
+    expect(dataset.header).toMatchObject({ records: 2, tokens: 7, targets: 5 });
+
+    files.set(
+      "short/test.jsonl",
+      bytes('{"prompt": "Define river.", "completion": "a large stream of water"}\n'),
+    );
+    const env = { HF_ENDPOINT: hub.url, HF_HUB_CACHE: cacheDir, HF_HUB_DISABLE_IMPLICIT_TOKEN: "1" };
+    const evaluated = (...args: string[]) =>
+      spectrum(
+        ["evaluate", "examples/wordnet-llama-2m", "--backend", "onnxruntime-cpu", "--json", ...args],
+        env,
+      );
+    const online = await evaluated("--data", `${ID}:test`);
+    expect(JSON.parse(online.stdout).targets).toBeGreaterThan(4);
+    hub.requests.length = 0;
+    expect(await evaluated("--data", `${ID}:test`, "--offline")).toEqual(online);
+    expect(hub.requests).toEqual([]);
+    const other = await evaluated("--data", `${ID}:dev`);
+    expect([other.code, other.stderr]).toEqual([
+      2,
+      `spectrum: Cannot use the split dev of ${ID}: it has train, test; name one, as in ${ID}:train\n`,
+    ]);
   });
 
   it.skipIf(!hasHub)("shares the cache with Python's huggingface_hub, both ways", async () => {
