@@ -2,8 +2,10 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join, sep } from "node:path";
 import { cachedSnapshot, repoFolder, snapshotFolder, writeRef } from "./cache.ts";
+import { keepListing, keptListing } from "./cached-listing.ts";
 import { hubClient } from "./client.ts";
 import { listRepo } from "./listing.ts";
+import { nullIfMissing } from "./missing.ts";
 import type { HubRepo } from "./repo.ts";
 import { DEFAULT_RETRY, type RetryPolicy } from "./retry.ts";
 import { type HubSettings, type HubSettingsOptions, hubSettings } from "./settings.ts";
@@ -27,7 +29,7 @@ const MAX_CARD_BYTES = 16 * 2 ** 20;
 /** A dataset repository at one commit. */
 export interface HubDataset {
   readonly id: string;
-  /** The names of all files, with forward slashes; of a cached one those that were downloaded. */
+  /** The names of all files, with forward slashes; of one that Python downloaded those that are in the cache. */
   readonly names: readonly string[];
   /** The paths of files on this machine, in the order of the names; what is missing is downloaded. */
   fetch(names: readonly string[]): Promise<readonly string[]>;
@@ -48,6 +50,7 @@ export async function openDataset(repo: HubRepo, options: OpenDatasetOptions = {
   const listing = await listRepo(client);
   const folder = repoFolder(settings.cacheFolder, repo);
   const snapshot = snapshotFolder(folder, listing.commit);
+  await keepListing(folder, listing.commit, [...listing.files.keys()]);
   const fetch = async (names: readonly string[]) => {
     const asked = new Set(names);
     const files = [...listing.files.values()].filter(({ name }) => asked.has(name));
@@ -70,26 +73,43 @@ export async function openDataset(repo: HubRepo, options: OpenDatasetOptions = {
 }
 
 async function cachedDataset(repo: HubRepo, settings: HubSettings): Promise<HubDataset> {
-  const { snapshot } = await cachedSnapshot(repo, settings);
-  const entries = await readdir(snapshot, { recursive: true, withFileTypes: true });
-  const names = entries
+  const { snapshot, commit } = await cachedSnapshot(repo, settings);
+  const kept = await keptListing(repoFolder(settings.cacheFolder, repo), commit);
+  const names = kept ?? (await filesBelow(snapshot));
+  const fetch = async (asked: readonly string[]) => {
+    const paths = asked.map((name) => join(snapshot, name));
+    for (const [index, path] of paths.entries()) {
+      if ((await stat(path).catch(nullIfMissing)) !== null) continue;
+      throw new Error(
+        `Cannot open ${repo.id} offline: ${asked[index]} is not in the cache ${settings.cacheFolder}; open it once with HF_HUB_OFFLINE unset`,
+      );
+    }
+    return paths;
+  };
+  return {
+    id: repo.id,
+    names,
+    fetch,
+    async card() {
+      if (!names.includes(CARD)) return null;
+      const [path = ""] = await fetch([CARD]);
+      checkCard(repo, (await stat(path)).size);
+      return readFile(path, "utf8");
+    },
+  };
+}
+
+/** Names of the files in a folder and the folders in it. */
+async function filesBelow(folder: string): Promise<readonly string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries
     .filter((entry) => !entry.isDirectory())
     .map((entry) =>
       join(entry.parentPath, entry.name)
-        .slice(snapshot.length + 1)
+        .slice(folder.length + 1)
         .split(sep)
         .join("/"),
     );
-  return {
-    id: repo.id,
-    names: names.sort(),
-    fetch: async (asked) => asked.map((name) => join(snapshot, name)),
-    async card() {
-      if (!names.includes(CARD)) return null;
-      checkCard(repo, (await stat(join(snapshot, CARD))).size);
-      return readFile(join(snapshot, CARD), "utf8");
-    },
-  };
 }
 
 function checkCard({ id }: HubRepo, sizeBytes: number): void {

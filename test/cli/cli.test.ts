@@ -49,6 +49,12 @@ describe("bad usage", () => {
     [["scna"], /Unknown command scna; did you mean scan\?/],
     [["--hlep"], /did you mean --help\?/],
     [["scan", MODEL, "--backend", "cuda", "--json"], /cuda/],
+    [
+      ["scan", "nosuchfolder"],
+      /"nosuchfolder": there is no such folder, and a model on the Hub is named org\/name/,
+    ],
+    // Before anyone asks the Hub for the model.
+    [["scan", "no/such", "--backend", "wsm"], /Cannot use the backend "wsm": there is no such backend/],
     [["scan", MODEL, "--include", "zzz", "--json"], /zzz/],
     [["scan", MODEL, "--cache", "x", "--no-cache"], /exclude each other/],
     [["select", PUBLISHED, "--top-percent", "101"], /101/],

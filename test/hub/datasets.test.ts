@@ -24,6 +24,8 @@ configs:
     path: short/train-*.jsonl
   - split: test
     path: short/test.jsonl
+  - split: half
+    path: short/train-0.jsonl
 - config_name: long
   data_files: long/*.parquet
 ---
@@ -101,6 +103,14 @@ describe("fetchDataset() on the Hub", () => {
     expect(await fetched(ID, { offline: true })).toEqual(paths);
     expect(hub.requests).toEqual([]);
     await expect(fetched("tiny/other", { offline: true })).rejects.toThrow(/offline: it is not in the cache/);
+  });
+
+  it("does not take a part of a split for the whole when offline", async () => {
+    await fetched(`${ID}:half`);
+    await expect(fetched(ID, { offline: true })).rejects.toThrow(
+      /short\/train-1\.jsonl is not in the cache .*; open it once with HF_HUB_OFFLINE unset/,
+    );
+    expect(namesOf(await fetched(`${ID}:half`, { offline: true }))).toEqual(["short/train-0.jsonl"]);
   });
 
   it("goes on where the connection dropped, refuses wrong bytes, and tells how far it is", async () => {
@@ -193,7 +203,7 @@ describe("fetchDataset() on the Hub", () => {
     const other = await evaluated("--data", `${ID}:dev`);
     expect([other.code, other.stderr]).toEqual([
       2,
-      `spectrum: Cannot use the split dev of ${ID}: it has train, test; name one, as in ${ID}:train\n`,
+      `spectrum: Cannot use the split dev of ${ID}: it has train, test, half; name one, as in ${ID}:train\n`,
     ]);
   });
 
