@@ -2,7 +2,7 @@
 // differentiable steps that backward.ts walks. Operators with their checks are in operators/.
 import { type Dim, product } from "./dim.ts";
 import type { ElementType } from "./element-type.ts";
-import type { OperatorName } from "./operators/table.ts";
+import { isStandard, OPERATORS, OPSET, type OperatorName, type Opset } from "./operators/table.ts";
 
 /** A tensor in a graph: what a node, an input or an initializer yields. */
 export interface Value {
@@ -71,6 +71,7 @@ const SHARED_CONSTANT_BYTES = 256;
 
 /** A graph being built. It owns its nodes; values are plain data. */
 export class Graph {
+  readonly opset: Opset;
   readonly inputs: Value[] = [];
   readonly initializers: Initializer[] = [];
   readonly nodes: Node[] = [];
@@ -88,6 +89,10 @@ export class Graph {
   readonly #tracked = new Set<Value>();
   /** What nodes made. */
   readonly #produced = new Set<Value>();
+
+  constructor(opset: Opset = OPSET) {
+    this.opset = opset;
+  }
 
   /** @throws RangeError when the name is taken. */
   input(name: string, type: ElementType, shape: readonly Dim[]): Value {
@@ -128,12 +133,22 @@ export class Graph {
     return value;
   }
 
-  /** Appends a node. The operators in operators/ check what goes in, and say what comes out. */
+  /** Whether the graph's opset has an operator. */
+  has(op: OperatorName): boolean {
+    return !isStandard(op) || OPERATORS[op].since <= this.opset;
+  }
+
+  /**
+   * Appends a node. The operators in operators/ check what goes in, and say what comes out.
+   *
+   * @throws RangeError when the graph's opset does not have the operator.
+   */
   emit(
     op: OperatorName,
     inputs: readonly (Value | null)[],
     { type, shape, attributes = {} }: EmitOptions,
   ): Value {
+    if (!this.has(op)) throw new RangeError(`Cannot use ${op}: opset ${this.opset} does not have it`);
     const output = this.#value(this.#fresh(op), type, shape);
     this.nodes.push({ op, inputs, attributes, output, stage: this.#stage });
     this.#produced.add(output);

@@ -6,7 +6,7 @@ import type { BatchSource } from "./batch-source.ts";
 import { checkpointFolder, readCheckpoint } from "./checkpoint.ts";
 import { type EvaluateGraphOptions, type Evaluation, evaluateGraph } from "./evaluate.ts";
 import { type GenerateOptions, generateTokens } from "./generate.ts";
-import { readManifest } from "./read-manifest.ts";
+import { readStandardManifest } from "./read-manifest.ts";
 
 /** Options of {@link openEvaluationModel}. */
 export interface EvaluationModelOptions extends BackendChoice {
@@ -38,7 +38,7 @@ export async function openEvaluationModel(
   options: EvaluationModelOptions = {},
 ): Promise<EvaluationModel> {
   const artifacts = folderOf(artifactsFolder);
-  const manifest = await readManifest(artifacts);
+  const manifest = await readStandardManifest(artifacts);
   const folder = await checkpointFolder(options.checkpoint ?? join(artifacts, manifest.checkpoint));
   const { parameters } = await readCheckpoint(folder, manifest.parameters);
   const { backend, release } = await takeBackend(options);

@@ -6,13 +6,14 @@ import { type ExternalBytes, Graph, type Value } from "../onnx/graph.ts";
 import { cast, sub } from "../onnx/operators/elementwise.ts";
 import { concat, dimOf, reshape, sizeOf, slice } from "../onnx/operators/layout.ts";
 import { gemm } from "../onnx/operators/matrices.ts";
+import type { Opset } from "../onnx/operators/table.ts";
 import { type CrossEntropy, crossEntropy } from "../onnx/ops/cross-entropy.ts";
 import { embedding } from "../onnx/ops/embedding.ts";
 import { nextTokens } from "../onnx/ops/next-tokens.ts";
 
-/** A parameter that is an input of the graph, float32. */
-export interface TrainedWeight {
-  readonly kind: "trained";
+/** A parameter that is an input of the graph, float32: one that trains, or one that is merely given. */
+export interface InputWeight {
+  readonly kind: "trained" | "given";
   /** The input's name. */
   readonly name: string;
   readonly shape: readonly number[];
@@ -32,9 +33,9 @@ export interface GraphSource {
   readonly config: DecoderConfig;
   /**
    * Every parameter by the name that transformers gives it; rows that follow those of an embedding or head by
-   * {@link newRowsOf} its name. The trained ones become inputs in this order.
+   * {@link newRowsOf} its name. Those that are inputs become so in this order.
    */
-  readonly weights: ReadonlyMap<string, TrainedWeight | FrozenWeight>;
+  readonly weights: ReadonlyMap<string, InputWeight | FrozenWeight>;
   /** Longest sequence that the graphs take. */
   readonly maxSequence: number;
   /** Chunks of queries in attention. */
@@ -45,6 +46,8 @@ export interface GraphSource {
   readonly recompute: "none" | "layers";
   /** Element type of the computation. */
   readonly type: FloatType;
+  /** Default: the newest. */
+  readonly opset?: Opset;
 }
 
 /** Name of the rows that are added to an embedding or head. */
@@ -54,17 +57,25 @@ export function newRowsOf(tensor: string): string {
 
 /** A step's loss and the gradient of every trained parameter. */
 export function trainingGraph(source: GraphSource): Graph {
-  const g = new Graph();
-  const { entropy, trained } = model(g, source, "training");
-  g.output("loss", entropy.loss);
-  const gradients = differentiate(g, entropy.loss, trained);
+  const { g, gradients } = lossGraph(source);
   for (const [parameter, gradient] of gradients) g.output(`${parameter.name}.grad`, gradient);
   return g;
 }
 
+/** A graph whose output is a step's loss, and in it the gradient of each trained parameter, in the parameters' order. */
+export function lossGraph(source: GraphSource): {
+  readonly g: Graph;
+  readonly gradients: ReadonlyMap<Value, Value>;
+} {
+  const g = new Graph(source.opset);
+  const { entropy, trained } = model(g, source, "training");
+  g.output("loss", entropy.loss);
+  return { g, gradients: differentiate(g, entropy.loss, trained) };
+}
+
 /** The loss, each target's log probability, each position's likeliest token and the logits after the last one. */
 export function evaluationGraph(source: GraphSource): Graph {
-  const g = new Graph();
+  const g = new Graph(source.opset);
   const { entropy, ids, hidden, head } = model(g, source, "evaluation");
   const [batch = 1, sequence = 1] = ids.shape;
   const { size, begin, end } = { size: dimOf(hidden, 1), begin: firstIndex(g), end: g.dimension(sequence) };
@@ -145,7 +156,7 @@ function weightValues(
       values.set(name, g.initializer(weight, weight.bytes));
     } else {
       const value = g.input(weight.name, "float32", weight.shape);
-      if (purpose === "training") g.train(value);
+      if (purpose === "training" && weight.kind === "trained") g.train(value);
       values.set(name, value);
     }
   }

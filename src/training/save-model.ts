@@ -14,7 +14,7 @@ import { encode } from "../tensor/encode.ts";
 import { type ArtifactsFolder, folderOf, RUN_FOLDER } from "./artifacts-folder.ts";
 import { checkpointFolder, readCheckpoint } from "./checkpoint.ts";
 import { baseModelId, type Manifest } from "./manifest.ts";
-import { readManifest } from "./read-manifest.ts";
+import { readStandardManifest } from "./read-manifest.ts";
 import type { NamedArrays } from "./tensor-file.ts";
 
 /** Options of {@link saveModel}. */
@@ -54,7 +54,7 @@ export async function saveModel(
 ): Promise<SavedModel> {
   const artifacts = folderOf(artifactsFolder);
   const { out, checkpoint = join(artifacts, RUN_FOLDER), dtype = "base", model: opened } = options;
-  const manifest = await readManifest(artifacts);
+  const manifest = await readStandardManifest(artifacts);
   const { parameters } = await readCheckpoint(await checkpointFolder(checkpoint), manifest.parameters);
   const model = opened ?? (await openModel(baseModelId(manifest)));
   try {

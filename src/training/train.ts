@@ -7,7 +7,7 @@ import { checkBatchSize, dataSettings, openTrainingData, type TrainingDataOption
 import type { Evaluation } from "./evaluate.ts";
 import { type EvaluateOptions, evaluate as evaluateBatches } from "./evaluation-model.ts";
 import { checkRun, settingsOf, type TrainBatchesOptions } from "./plan.ts";
-import { readManifest } from "./read-manifest.ts";
+import { readStandardManifest } from "./read-manifest.ts";
 import { checkpointToResume, checkSettings } from "./resume.ts";
 import { type StepReport, trainBatches } from "./trainer.ts";
 
@@ -44,7 +44,7 @@ export async function* train(
   const folder = folderOf(artifacts);
   const { data, out = join(folder, RUN_FOLDER), evaluation, ...rest } = options;
   await checkTraining({ ...options, out });
-  const manifest = await readManifest(folder);
+  const manifest = await readStandardManifest(folder);
   const latest = await checkpointToResume(out, options.resume ?? false);
   if (latest !== null)
     await checkSettings(latest, { ...settingsOf(rest, manifest), ...dataSettings(rest, manifest) });
@@ -98,6 +98,7 @@ export async function evaluate(
   const { onProgress: _, ...rest } = options;
   const { backend = "auto", checkpoint } = rest;
   // Before the data is packed, which takes long.
+  await readStandardManifest(folder);
   if (typeof backend === "string") await checkBackend(backend, "session");
   if (checkpoint !== undefined) await checkpointFolder(checkpoint);
   const batches = await openTrainingData(folder, options.data, { ...options, seed: null });

@@ -24,7 +24,7 @@ import { type Evaluation, evaluateGraph } from "./evaluate.ts";
 import { freeMemory } from "./free-memory.ts";
 import { adamw, type Moments, zeroMoments } from "./optimizer.ts";
 import { type Plan, planOf, type TrainBatchesOptions } from "./plan.ts";
-import { readManifest } from "./read-manifest.ts";
+import { readStandardManifest } from "./read-manifest.ts";
 import { checkpointToResume, checkSettings } from "./resume.ts";
 import { openRunLog, type RunLog } from "./run-log.ts";
 import type { NamedArrays } from "./tensor-file.ts";
@@ -69,7 +69,7 @@ export async function* trainBatches(
   artifacts: string,
   options: TrainBatchesOptions,
 ): AsyncGenerator<StepReport, void> {
-  const manifest = await readManifest(artifacts);
+  const manifest = await readStandardManifest(artifacts);
   const plan = await planOf(options, manifest);
   const { checkpoint, saved } = await startingPoint(artifacts, options, plan.settings);
   const { backend, release } = await takeBackend(options);
@@ -89,7 +89,7 @@ async function startingPoint(
   { out, resume = false }: TrainBatchesOptions,
   settings: RunSettings,
 ) {
-  const { parameters, checkpoint } = await readManifest(artifacts);
+  const { parameters, checkpoint } = await readStandardManifest(artifacts);
   const latest = await checkpointToResume(out, resume);
   if (latest !== null) await checkSettings(latest, settings);
   const found = await readCheckpoint(latest ?? join(artifacts, checkpoint), parameters);

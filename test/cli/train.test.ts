@@ -43,6 +43,23 @@ describe("export, train and evaluate", () => {
     expect(manifest.selection.source).toBe(selection);
   });
 
+  it("export --form ort-training says so, and train and evaluate refuse what it writes", async () => {
+    const out = join(folder, "ort-training");
+    const args = ["export", MODEL, "--selection", selection, "--form", "ort-training"];
+    const { code, stdout, stderr } = await spectrum([...args, "--out", out, "--json"]);
+    expect([code, JSON.parse(stdout).form]).toEqual([0, "ort-training"]);
+    expect(stderr).toContain("for ONNX Runtime's training builds up to 1.19.2");
+    expect(stderr).not.toContain("spectrum train");
+    for (const command of ["train", "evaluate"]) {
+      const run = await spectrum([command, out, "--data", chat]);
+      expect([run.code, run.stdout]).toEqual([2, ""]);
+      expect(run.stderr).toContain("it holds artifacts of the form ort-training");
+    }
+    const both = await spectrum([...args, "--weights", "reference", "--out", join(folder, "both")]);
+    expect([both.code, both.stdout]).toEqual([2, ""]);
+    expect(both.stderr).toContain("--form ort-training and --weights reference exclude each other");
+  });
+
   it("train lowers the loss of what it trains on, saves a model, and evaluate measures the same of it", async () => {
     const out = join(folder, "run");
     const data = ["--data", chat, "--eval-data", chat, ...DATA];

@@ -12,7 +12,7 @@ import type { Manifest } from "../../src/training/manifest.ts";
 import { readManifest } from "../../src/training/read-manifest.ts";
 import { readTensors } from "../../src/training/tensor-file.ts";
 import { temporaryFolder } from "../tiny-model.ts";
-import { type Batch, FIXTURES, feedsOf, openFixture } from "./fixture-model.ts";
+import { type Batch, FIXTURES, feedsOf, openFixture, withTokenizer } from "./fixture-model.ts";
 import { type Content, numbers, openModelFile, relativeDistance } from "./run-graph.ts";
 
 const QWEN = "qwen2-windows";
@@ -136,19 +136,8 @@ test("a copy runs after it was moved", async () => {
   expect(relativeDistance(numbers(results, "loss"), [loss])).toBeLessThan(1e-5);
 });
 
-/** A folder with a fixture's model and a tokenizer of as many tokens. */
-async function withTokenizer(): Promise<string> {
-  const folder = join(await temporaryFolder(), "model");
-  await cp(FIXTURES + QWEN, folder, { recursive: true });
-  const vocab = Object.fromEntries(Array.from({ length: 37 }, (_, id) => [`t${id}`, id]));
-  const tokenizer = { added_tokens: [], model: { type: "BPE", vocab, merges: [] } };
-  await writeFile(join(folder, "tokenizer.json"), JSON.stringify(tokenizer));
-  await writeFile(join(folder, "tokenizer_config.json"), JSON.stringify({ model_max_length: 64 }));
-  return folder;
-}
-
 test("tokens of chatml that the model lacks become trainable rows that begin with the mean of the others", async () => {
-  await using model = await openModel(await withTokenizer());
+  await using model = await openModel(await withTokenizer(QWEN));
   const { folder, manifest } = await exported(model, { chatTemplate: "chatml" });
   expect(manifest.addedTokens).toEqual([
     { content: "<|im_start|>", id: 37 },
@@ -201,7 +190,7 @@ async function withWholeTable(folder: string, newRows: Float32Array): Promise<st
 
 test("rows beside a table get the loss and gradients that they get as part of it", async () => {
   const { batch } = await openFixture(QWEN);
-  const plain = await withTokenizer();
+  const plain = await withTokenizer(QWEN);
   await using model = await openModel(plain);
   const beside = await exported(model, { chatTemplate: "chatml", trainEmbeddings: "all" });
   const { parameters } = beside.manifest;
@@ -257,7 +246,7 @@ test("a streamed model is an error that says so", async () => {
 });
 
 test("tokens without rows cannot be left untrained", async () => {
-  await using model = await openModel(await withTokenizer());
+  await using model = await openModel(await withTokenizer(QWEN));
   const options = { chatTemplate: "chatml", trainEmbeddings: "none" } as const;
   await expect(exported(model, options)).rejects.toThrow(/no embedding for <\|im_start\|>/);
 });

@@ -17,17 +17,15 @@ export function rmsNorm(
   { epsilon }: { epsilon: number },
 ): Value {
   const w = cast(g, weight, x.type);
-  const output = rmsNormalization(g, [x, w], { epsilon });
+  const output = g.has("RMSNormalization")
+    ? rmsNormalization(g, [x, w], { epsilon })
+    : mul(g, mul(g, x, inverseRoot(g, x, epsilon)), w);
   const size = dimOf(weight, 0);
   return g.record({
     inputs: [x, weight],
     output,
     gradient({ dy, into }) {
-      const last = x.shape.length - 1;
-      const r = g.during("recompute", () => {
-        const meanSquare = scale(g, reduceSumSquare(g, x, [last]), 1 / Number(size));
-        return reciprocal(g, sqrt(g, add(g, meanSquare, scalar(g, x.type, epsilon))));
-      });
+      const r = g.during("recompute", () => inverseRoot(g, x, epsilon));
       const p = mul(g, dy, x);
       into(weight, (sum) => {
         const rows = product(x.shape.slice(0, -1));
@@ -42,4 +40,11 @@ export function rmsNorm(
       });
     },
   });
+}
+
+/** 1 / sqrt(mean(x^2) + epsilon) over the last axis, which is kept with size 1. */
+function inverseRoot(g: Graph, x: Value, epsilon: number): Value {
+  const last = x.shape.length - 1;
+  const meanSquare = scale(g, reduceSumSquare(g, x, [last]), 1 / Number(dimOf(x, last)));
+  return reciprocal(g, sqrt(g, add(g, meanSquare, scalar(g, x.type, epsilon))));
 }
