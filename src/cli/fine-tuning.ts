@@ -70,6 +70,18 @@ export interface PrepareOptions extends OptionValues<typeof SOURCE_OPTIONS> {
   readonly sequence: number | undefined;
 }
 
+/** @throws UsageError when the options cannot be, whatever the model. */
+export function checkSelectionOptions(
+  options: Pick<OptionValues<typeof SOURCE_OPTIONS>, "selection" | "top-percent">,
+): void {
+  const topPercent = options["top-percent"];
+  if (topPercent === undefined) return;
+  if (options.selection !== undefined)
+    throw new UsageError("--selection and --top-percent exclude each other");
+  if (topPercent > 100)
+    throw new UsageError(`Cannot select the top ${topPercent} %: expected a number from 0 to 100`);
+}
+
 /**
  * Artifacts of what a person named: the folder itself, those that an earlier run in `out` wrote when it is resumed, or
  * new ones of the model, selected by the file or by a scan.
@@ -81,10 +93,6 @@ export async function prepareArtifacts(
 ): Promise<string> {
   const { out, resume, selection: selectionFile } = options;
   const topPercent = options["top-percent"];
-  if (selectionFile !== undefined && topPercent !== undefined)
-    throw new UsageError("--selection and --top-percent exclude each other");
-  if (topPercent !== undefined && topPercent > 100)
-    throw new UsageError(`Cannot select the top ${topPercent} %: expected a number from 0 to 100`);
   if (await isArtifacts(id)) {
     for (const name of FIXED_BY_EXPORT) {
       if (options[name] === undefined) continue;

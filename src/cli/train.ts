@@ -15,7 +15,7 @@ import {
 import type { OptionTable, OptionValues } from "./arguments.ts";
 import { defineCommand, EXIT } from "./command.ts";
 import { fetchNamedDataset, watchPacking } from "./datasets.ts";
-import { prepareArtifacts, SOURCE_OPTIONS } from "./fine-tuning.ts";
+import { checkSelectionOptions, prepareArtifacts, SOURCE_OPTIONS } from "./fine-tuning.ts";
 import { progressReporter } from "./progress.ts";
 import { DATA_OPTIONS, readDataOptions } from "./training-options.ts";
 
@@ -82,6 +82,7 @@ export const trainCommand = defineCommand({
     if (options.epochs !== undefined && options.steps !== undefined)
       throw new UsageError("--epochs and --steps exclude each other");
     const resume = options.resume;
+    checkSelectionOptions(options);
     // A scan takes long: what would stop the run after it is looked for before.
     const trainOptions = readTrainOptions({ ...options, data });
     const runFolder = join(out, "training");

@@ -51,7 +51,7 @@ export interface Plan {
 }
 
 /** The options of a run that can be looked at before there is any data. */
-export interface RunLength
+export interface RunOptions
   extends Pick<
     TrainBatchesOptions,
     | "epochs"
@@ -71,7 +71,7 @@ export interface RunLength
  *
  * @throws UsageError naming the option that cannot be.
  */
-export async function checkRun(options: RunLength): Promise<void> {
+export async function checkRun(options: RunOptions): Promise<void> {
   const { epochs, steps, learningRate = 2e-5, maxGradientNorm = 1, warmup = 0 } = options;
   if (epochs !== undefined && steps !== undefined)
     throw new UsageError("Cannot train for both epochs and steps: give one of them");

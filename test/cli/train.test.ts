@@ -245,6 +245,10 @@ describe("export, train and evaluate", () => {
     ],
     [["train", "no/such/folder", "--data", CHAT], '"no/such/folder": there is no such folder'],
     [
+      ["train", MODEL, "--data", "nosuchdata", "--selection", "x", "--top-percent", "5"],
+      "--selection and --top-percent exclude each other",
+    ],
+    [
       ["train", MODEL, "--data", "nosuchdata"],
       '"nosuchdata": there is no such file or folder, and a dataset',
     ],
