@@ -85,6 +85,8 @@ describe("a training graph", () => {
     for (const { op, output } of nodes) {
       expect(needed.has(output) || outputs.has(output)).toBe(true);
       expect(OPERATORS[op].since).toBeLessThanOrEqual(OPSET);
+      // What WebGPU leaves to the host are sizes.
+      if (OPERATORS[op].webgpu === "shape") expect([op, output.type]).toEqual([op, "int64"]);
     }
   });
 
