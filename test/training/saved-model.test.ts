@@ -72,6 +72,11 @@ describe("a saved model", () => {
     }
   });
 
+  it("ends its text where the base did, and where a turn of chatml ends", async () => {
+    const config = JSON.parse(await readFile(join(saved, "generation_config.json"), "utf8"));
+    expect(config.eos_token_id).toEqual([0, 4097]);
+  });
+
   it("renders and cuts a prompt as transformers does, and has its logits within 1e-4 and its greedy answer", async () => {
     const manifest = await readManifest(artifacts);
     const tokenizer = await tokenizerOf(artifacts, manifest);
