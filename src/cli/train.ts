@@ -117,8 +117,9 @@ export const trainCommand = defineCommand({
         ...(dtype !== undefined && { dtype }),
       });
       const share = ((100 * saved.changedValues) / Math.max(1, saved.trainedValues)).toFixed(1);
+      const rounding = dtype === "float32" ? "stored as float32" : "rounded to the base's dtype";
       terminal.print(
-        `\nSaved the model to ${folder}; ${share} % of the trained values changed when rounded to its dtype.`,
+        `\nSaved the model to ${folder}: ${share} % of the trained values, ${rounding}, differ from the base's.`,
       );
       if (options.json) await terminal.printDocument({ artifacts, model: folder, before, last, saved });
       return EXIT.done;

@@ -64,9 +64,11 @@ describe("export, train and evaluate", () => {
     const out = join(folder, "run");
     const data = ["--data", chat, "--eval-data", chat, ...DATA];
     const options = ["--steps", "12", "--learning-rate", "3e-3", "--out", out, "--json"];
-    const { code, stdout } = await spectrum(["train", artifacts, ...data, ...options]);
+    const { code, stdout, stderr } = await spectrum(["train", artifacts, ...data, ...options]);
     expect(code).toBe(0);
-    const { before, last } = JSON.parse(stdout);
+    const { before, last, saved } = JSON.parse(stdout);
+    const share = ((100 * saved.changedValues) / saved.trainedValues).toFixed(1);
+    expect(stderr).toContain(`${share} % of the trained values, rounded to the base's dtype, differ`);
     expect(last.step).toBe(12);
     expect(last.evaluation.loss).toBeLessThan(0.8 * before.loss);
 
@@ -82,7 +84,7 @@ describe("export, train and evaluate", () => {
     ]);
     expect(JSON.parse(ofRun.stdout).loss).toBeCloseTo(last.evaluation.loss, 5);
     // The saved model rounds to bfloat16.
-    const saved = [
+    const ofSaved = [
       "evaluate",
       join(out, "model"),
       "--chat-template",
@@ -92,7 +94,7 @@ describe("export, train and evaluate", () => {
       ...DATA,
       "--json",
     ];
-    const ofModel = JSON.parse((await spectrum(saved)).stdout);
+    const ofModel = JSON.parse((await spectrum(ofSaved)).stdout);
     expect(Math.abs(ofModel.loss / last.evaluation.loss - 1)).toBeLessThan(0.01);
     expect(ofModel.targets).toBe(JSON.parse(ofRun.stdout).targets);
   });
@@ -126,6 +128,22 @@ describe("export, train and evaluate", () => {
     const generation = await readFile(join(out, "model", "generation_config.json"), "utf8");
     // <|im_end|> is the second of the two new tokens.
     expect(JSON.parse(generation).eos_token_id).toEqual([0, 4097]);
+  });
+
+  it("train stops at a malformed record with its file and line, or leaves it out, says so, and goes on", async () => {
+    const out = join(folder, "malformed");
+    const data = join(folder, "malformed.jsonl");
+    const [first, ...others] = (await readFile(chat, "utf8")).split("\n");
+    await writeFile(data, [first, '{"messages": [{"role": "user"}]}', "no JSON", ...others].join("\n"));
+    const args = ["train", artifacts, "--data", data, ...DATA, "--steps", "1", "--out", out];
+    const stopped = await spectrum(args);
+    expect(stopped.code).toBe(1);
+    expect(stopped.stderr).toContain(`Cannot use the record at ${data}:2: `);
+    const skip = ["--on-bad-record", "skip", "--save-dtype", "float32"];
+    const skipped = await spectrum([...args, ...skip]);
+    expect(skipped.code).toBe(0);
+    for (const line of [2, 3]) expect(skipped.stderr).toContain(`${data}, line ${line} is left out: `);
+    expect(skipped.stderr).toContain("% of the trained values, stored as float32, differ from the base's");
   });
 
   it("train of a model looks for what would stop it before it scans", async () => {

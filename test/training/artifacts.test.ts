@@ -98,7 +98,26 @@ test("the manifest states every input and output, and is read back", async () =>
   ]);
 });
 
-test("the same export gives the same bytes, and copies no frozen weight", async () => {
+/** Which of the model's tensors stand, byte for byte, somewhere in the files of a folder. */
+async function tensorsWithin(folder: string, model: Model): Promise<readonly string[]> {
+  const names = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = names.filter((entry) => entry.isFile());
+  const contents = await Promise.all(files.map(({ parentPath, name }) => readFile(join(parentPath, name))));
+  const weights = await readFile(join(model.folder ?? "", "model.safetensors"));
+  const isWithin = ({ begin, end }: { begin: number; end: number }) =>
+    contents.some((content) => content.includes(weights.subarray(begin, end)));
+  return [...model.tensors.values()].filter(isWithin).map(({ name }) => name);
+}
+
+test("an export by reference copies no frozen weight, one by copy all of them", async () => {
+  const { model } = await openFixture(QWEN);
+  const reference = await exported(model);
+  expect(new Set(await tensorsWithin(reference.folder, model))).toEqual(new Set(SOME));
+  const copy = await exported(model, { weights: "copy" });
+  expect(await tensorsWithin(copy.folder, model)).toEqual([...model.tensors.keys()]);
+});
+
+test("the same export gives the same bytes", async () => {
   const { model } = await openFixture(QWEN);
   const hashes = await Promise.all(
     [1, 2].map(async () => {
