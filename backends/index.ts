@@ -1,5 +1,12 @@
 // The table of backends, each imported when it is asked for, and the choice of one. To write a new one, add its row.
-import type { Availability, Backend, BackendEntry, BackendOptions, Capability } from "../src/backend.ts";
+import type {
+  Availability,
+  Backend,
+  BackendEntry,
+  BackendOptions,
+  Capability,
+  ComputeDType,
+} from "../src/backend.ts";
 import { BackendUnavailableError, UsageError } from "../src/errors.ts";
 
 /** In the order in which `auto` tries them. */
@@ -44,6 +51,8 @@ export async function listBackends(): Promise<readonly ListedBackend[]> {
 export interface OpenBackendOptions extends BackendOptions {
   /** What the backend must be able to do. Default: `singularValues`. */
   readonly capability?: Capability;
+  /** In what the graphs to run compute. Default: whatever it may be. */
+  readonly computeDtype?: ComputeDType;
 }
 
 /** An open backend and how it came to be chosen. */
@@ -61,8 +70,8 @@ export interface OpenedBackend {
  * const values = await backend.singularValues?.({ shape: [2, 2], dtype: "F32", rows: [bytes] });
  * await backend.close();
  *
- * @throws UsageError when there is no such backend, or it lacks the capability; BackendUnavailableError when it cannot
- * run here, or when `auto` finds none that can.
+ * @throws UsageError when there is no such backend, or it lacks the capability, or does not compute in the dtype;
+ * BackendUnavailableError when it cannot run here, or when `auto` finds none that can.
  */
 export async function openBackend(choice: string, options: OpenBackendOptions): Promise<OpenedBackend> {
   const { capability = "singularValues" } = options;
@@ -76,6 +85,7 @@ export async function openBackend(choice: string, options: OpenBackendOptions): 
       `Cannot use the backend "${choice}": ${reason}; choose auto, ${names.slice(0, -1).join(", ")} or ${names.at(-1)}`,
     );
   }
+  if (options.computeDtype !== undefined) checkComputes(entry, options.computeDtype);
   const available = await entry.availability();
   if (!available.ok) {
     throw new BackendUnavailableError(
@@ -83,6 +93,25 @@ export async function openBackend(choice: string, options: OpenBackendOptions): 
     );
   }
   return openEntry(entry, options, []);
+}
+
+/**
+ * Checks that a backend runs graphs that compute in a dtype.
+ *
+ * @throws UsageError naming the backend, the dtype, and what else to do.
+ */
+export function checkComputes(
+  { name, computeDtypes = [] }: Pick<BackendEntry, "name" | "computeDtypes">,
+  dtype: ComputeDType,
+): void {
+  if (computeDtypes.includes(dtype)) return;
+  throw new UsageError(
+    `Cannot compute in ${dtype} on the backend ${name}, ${computesIn(computeDtypes)}; export the model for one of these, or choose a backend that computes in ${dtype}`,
+  );
+}
+
+function computesIn(dtypes: readonly ComputeDType[]): string {
+  return dtypes.length === 0 ? "which runs no graphs" : `which computes in ${dtypes.join(" and ")}`;
 }
 
 async function backendsWith(capability: Capability): Promise<readonly BackendEntry[]> {
@@ -99,6 +128,13 @@ async function openFirst(
     const availability = await entry.availability();
     if (!availability.ok) {
       notes.push(`${entry.name} cannot run here: ${availability.reason}; ${availability.fix}`);
+      continue;
+    }
+    const { computeDtypes = [] } = entry;
+    if (options.computeDtype !== undefined && !computeDtypes.includes(options.computeDtype)) {
+      notes.push(
+        `${entry.name} does not compute in ${options.computeDtype}, but in ${computeDtypes.join(" and ")}: export the model for one of these`,
+      );
       continue;
     }
     notes.push(`auto took the backend ${entry.name}`);

@@ -30,6 +30,9 @@ export interface MatrixSource {
   readonly rereadable?: boolean;
 }
 
+/** Element type of the activations and matrix products in a graph. */
+export type ComputeDType = "float32" | "float16" | "bfloat16";
+
 /** What a backend may be able to do: the optional methods of {@link Backend}. */
 export type Capability = "singularValues" | "session";
 
@@ -91,6 +94,8 @@ export interface BackendOptions {
 /** An open backend. It owns threads or device memory until closed. */
 export interface Backend extends AsyncDisposable {
   readonly name: string;
+  /** In what the graphs that it runs may compute; without `session` left out. */
+  readonly computeDtypes?: readonly ComputeDType[];
   /** Version of the numerics: changes whenever a result may change in any bit. Part of the cache key of scores. */
   readonly version: string;
   readonly precision: Precision;
@@ -118,6 +123,8 @@ export interface Backend extends AsyncDisposable {
 export interface BackendEntry {
   readonly name: string;
   readonly capabilities: readonly Capability[];
+  /** In what the graphs that it runs may compute; without `session` left out. */
+  readonly computeDtypes?: readonly ComputeDType[];
   availability(): Promise<Availability>;
   /** @throws BackendUnavailableError where `availability` is not ok. */
   open(options: BackendOptions): Promise<Backend>;

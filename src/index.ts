@@ -13,6 +13,7 @@ export type {
   Backend,
   BackendEntry,
   BackendOptions,
+  ComputeDType,
   MatrixSource,
   Precision,
 } from "./backend.ts";

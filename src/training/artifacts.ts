@@ -110,7 +110,7 @@ async function writeArtifacts(folder: string, plan: ExportPlan): Promise<Manifes
     queryChunks: options.queryChunks ?? 4,
     headChunks: options.headChunks ?? 4,
     recompute: options.recompute ?? "none",
-    type: "float32",
+    type: options.computeDtype ?? "float32",
   };
   const adamw = { ...ADAMW, ...options.adamw };
   const manifest: Manifest = {
@@ -156,6 +156,8 @@ function manifestHead({
     },
     form: "standard",
     opset: OPSET,
+    computeDtype: options.computeDtype ?? "float32",
+    recompute: options.recompute ?? "none",
     selection: {
       source: selection.source ?? "names given",
       parameterNames: [...divided.tensors.values()]

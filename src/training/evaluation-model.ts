@@ -37,7 +37,7 @@ export async function openEvaluationModel(
   const manifest = await readManifest(artifacts);
   const folder = await checkpointFolder(options.checkpoint ?? join(artifacts, manifest.checkpoint));
   const { parameters } = await readCheckpoint(folder, manifest.parameters);
-  const { backend, release } = await takeBackend(options);
+  const { backend, release } = await takeBackend(options, manifest.computeDtype);
   let graph: ArtifactGraph;
   try {
     graph = await openArtifactGraph(backend, { folder: artifacts, manifest, parameters }, "evaluation");

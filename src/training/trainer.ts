@@ -104,7 +104,7 @@ export async function* train(artifacts: string, options: TrainOptions): AsyncGen
   const manifest = await readManifest(artifacts);
   const plan = await planOf(options, manifest.optimizer);
   const { checkpoint, saved } = await startingPoint(artifacts, options, plan.settings);
-  const { backend, release } = await takeBackend(options);
+  const { backend, release } = await takeBackend(options, manifest.computeDtype);
   try {
     const trainable = { folder: artifacts, manifest, parameters: checkpoint.parameters };
     const moments = checkpoint.moments ?? initialMoments(checkpoint.parameters);
