@@ -45,8 +45,7 @@ export const evaluateCommand = defineCommand({
           throw new UsageError(`--checkpoint is of artifacts, and ${id} is a model`);
         artifacts = join(work, "artifacts");
         await using model = await openNamedModel(id, { ...options, stream: false }, { terminal, signal });
-        const exportOptions = readExportOptions({ ...options, "train-embeddings": undefined });
-        await exportArtifacts(model, ANY_PARAMETER, { out: artifacts, ...exportOptions });
+        await exportArtifacts(model, ANY_PARAMETER, { out: artifacts, ...readExportOptions(options) });
       }
       const evaluation = await evaluate(artifacts, {
         ...readDataOptions(options),

@@ -6,6 +6,7 @@ import {
   exportArtifacts,
   type Manifest,
   type Model,
+  openBackend,
   readManifest,
   readSelection,
   renderProgress,
@@ -39,6 +40,8 @@ const FIXED_BY_EXPORT = [
   "top-percent",
   "chat-template",
   "train-embeddings",
+  "compute-dtype",
+  "recompute",
   "revision",
 ] as const;
 
@@ -69,13 +72,20 @@ export function noteSkipped(terminal: Terminal) {
     terminal.printNote(`${bad.file}, line ${bad.line} is left out: ${bad.reason}`);
 }
 
+/** What decides how a MODEL becomes the artifacts of a run. */
+type SourceOptions = OptionValues<typeof SOURCE_OPTIONS> & {
+  readonly out: string;
+  readonly resume: boolean;
+  readonly backend: string | undefined;
+};
+
 /**
  * Artifacts of what a person named: the folder itself, those that an earlier run in `out` wrote when it is resumed, or
  * new ones of the model, selected by the file or by a scan.
  */
 export async function prepareArtifacts(
   id: string,
-  options: OptionValues<typeof SOURCE_OPTIONS> & { readonly out: string; readonly resume: boolean },
+  options: SourceOptions,
   context: CommandContext,
 ): Promise<string> {
   const { out, resume, selection: selectionFile } = options;
@@ -102,8 +112,9 @@ export async function prepareArtifacts(
   }
   const { terminal } = context;
   await using model = await openNamedModel(id, { ...options, stream: false }, context);
-  // Throws where the family is not supported: before the scan, which takes long.
+  // What would stop the run throws before the scan, which takes long.
   decoderConfig(model.config);
+  await checkBackend(options);
   const selection =
     selectionFile === undefined
       ? await scanAndSelect(model, { out, topPercent: topPercent ?? 25 }, context)
@@ -116,18 +127,29 @@ export async function prepareArtifacts(
   return folder;
 }
 
+/** Throws where the backend cannot run here, or not compute in what is asked for. */
+async function checkBackend(options: SourceOptions): Promise<void> {
+  const computeDtype = options["compute-dtype"];
+  if (computeDtype === undefined) return;
+  const wanted = { precision: "fast", capability: "session", computeDtype } as const;
+  const { backend } = await openBackend(options.backend ?? "auto", wanted);
+  await backend.close();
+}
+
 /** Resuming takes the artifacts of the run as they are: what is asked for has to be what they were made of. */
 async function checkSource(
   folder: string,
   id: string,
   options: OptionValues<typeof SOURCE_OPTIONS>,
 ): Promise<void> {
-  const { model, selection, chatTemplate } = await readManifest(folder);
+  const { model, selection, chatTemplate, computeDtype, recompute } = await readManifest(folder);
   const top = options["top-percent"];
   const asked = [
     ["model", model.id, id.startsWith(`${model.id}@`) ? model.id : id],
     ["selection", selection.source, options.selection ?? (top === undefined ? undefined : topSource(top))],
     ["chat template", chatTemplate, options["chat-template"]],
+    ["compute dtype", computeDtype, options["compute-dtype"]],
+    ["recomputation of", recompute, options.recompute],
   ] as const;
   for (const [what, made, wanted] of asked) {
     if (wanted === undefined || wanted === made) continue;

@@ -124,6 +124,7 @@ describe("export, train and evaluate", () => {
     for (const wrong of [
       ["--epochs", "1", "--steps", "1"],
       ["--top-percent", "200"],
+      ["--compute-dtype", "bfloat16", "--backend", "onnxruntime-cpu"],
     ]) {
       const { code, stderr } = await spectrum([...onModel, ...wrong]);
       expect([code, stderr]).toEqual([2, expect.not.stringContaining("auto took")]);
@@ -140,6 +141,8 @@ describe("export, train and evaluate", () => {
       [[], "it holds one already"],
       [["--resume", "--top-percent", "50"], "with the selection top 50 %"],
       [["--resume", "--chat-template", "model"], "was made with chatml"],
+      [["--resume", "--compute-dtype", "float16"], "was made with float32"],
+      [["--resume", "--recompute", "layers"], "was made with none"],
       [["--resume", "--seed", "5"], "trained with seed 0, got 5"],
       [["--resume", "--train-on", "all"], "trained with data"],
     ] as const) {
@@ -151,6 +154,32 @@ describe("export, train and evaluate", () => {
     expect((await spectrum(other)).stderr).toContain("with the model test/fixtures/models/llama");
     const late = await spectrum(["train", artifacts, "--data", chat, "--chat-template", "model"]);
     expect(late.stderr).toContain("in which --chat-template is fixed");
+    const dtype = await spectrum(["train", artifacts, "--data", chat, "--compute-dtype", "float16"]);
+    expect(dtype.stderr).toContain("in which --compute-dtype is fixed");
+  });
+
+  it("train takes --compute-dtype and --recompute to the artifacts, which train in float16", async () => {
+    const out = join(folder, "half");
+    const kind = ["--compute-dtype", "float16", "--recompute", "layers"];
+    const options = ["--selection", selection, "--steps", "12", "--learning-rate", "3e-3", "--out", out];
+    const args = [
+      "train",
+      MODEL,
+      "--data",
+      chat,
+      "--eval-data",
+      chat,
+      ...DATA,
+      ...options,
+      ...kind,
+      "--json",
+    ];
+    const { code, stdout } = await spectrum(args);
+    expect(code).toBe(0);
+    const { before, last } = JSON.parse(stdout);
+    expect(last.evaluation.loss).toBeLessThan(0.8 * before.loss);
+    const manifest = JSON.parse(await readFile(join(out, "artifacts", "manifest.json"), "utf8"));
+    expect([manifest.computeDtype, manifest.recompute]).toEqual(["float16", "layers"]);
   });
 
   it("evaluate takes a model whose checkpoint holds a small tensor that is no parameter", async () => {
