@@ -68,11 +68,23 @@ export interface GraphRun {
   readonly feeds: ReadonlyMap<string, GraphTensor>;
 }
 
+/** Frozen weights that a backend converts at load, and holds so: it cannot convert them while it runs. */
+export interface FoldedWeights {
+  /** In the checkpoint, of `sizeBytes` in all. */
+  readonly dtype: ComputeDType;
+  readonly sizeBytes: number;
+  /** In memory, of `castBytes` in all. */
+  readonly castDtype: ComputeDType;
+  readonly castBytes: number;
+}
+
 /** A loaded graph. It owns a thread, and memory on a device, until closed. */
 export interface GraphSession extends AsyncDisposable {
   /** Element type of each input: an `int64` of the file may be an `int32` here. */
   readonly inputs: ReadonlyMap<string, GraphDType>;
   readonly outputs: ReadonlyMap<string, GraphDType>;
+  /** By pairs of dtypes; empty where the backend reads weights as they are. */
+  readonly foldedWeights?: readonly FoldedWeights[];
   /**
    * Runs the graph and computes the outputs of these names. The feeds' buffers are handed over, which detaches the
    * caller's arrays, and come back with the outputs; after a run that failed they are gone. Runs wait for each other.

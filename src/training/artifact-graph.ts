@@ -24,6 +24,15 @@ export interface BackendChoice {
   readonly onNote?: (note: string) => void;
 }
 
+/** What a person should know of a graph that was opened: how much memory weights take that a backend had to convert. */
+export function notesOn({ name }: Backend, { foldedWeights = [] }: ArtifactGraph): readonly string[] {
+  const megabytes = (bytes: number) => `${Number((bytes / 1e6).toPrecision(3))} MB`;
+  return foldedWeights.map(
+    ({ dtype, sizeBytes, castDtype, castBytes }) =>
+      `${name} folds ${megabytes(sizeBytes)} of ${dtype} weights to ${megabytes(castBytes)} of ${castDtype}`,
+  );
+}
+
 /**
  * A backend to run graphs that compute in a dtype, and how to give it back: one that came open is the caller's to close.
  *
@@ -60,7 +69,7 @@ export interface GraphCall {
 export type GraphOutputs = ReadonlyMap<string, GraphTensor>;
 
 /** An open graph. */
-export interface ArtifactGraph {
+export interface ArtifactGraph extends Pick<GraphSession, "foldedWeights"> {
   run(call: GraphCall): Promise<GraphOutputs>;
   close(): Promise<void>;
 }
@@ -85,6 +94,7 @@ export async function openArtifactGraph(
     weightsFolder: manifest.weightsFolder,
   });
   return {
+    foldedWeights: session.foldedWeights ?? [],
     async run({ batch, items, outputs }) {
       if (batch.sequence > manifest.maxSequence) {
         throw new UsageError(

@@ -1,6 +1,12 @@
 // Trained parameters, open for evaluation and for generating text.
 import { join } from "node:path";
-import { type ArtifactGraph, type BackendChoice, openArtifactGraph, takeBackend } from "./artifact-graph.ts";
+import {
+  type ArtifactGraph,
+  type BackendChoice,
+  notesOn,
+  openArtifactGraph,
+  takeBackend,
+} from "./artifact-graph.ts";
 import type { BatchSource } from "./batch-source.ts";
 import { latestCheckpoint, readCheckpoint } from "./checkpoint.ts";
 import { type EvaluateGraphOptions, type Evaluation, evaluateGraph } from "./evaluate.ts";
@@ -45,6 +51,7 @@ export async function openEvaluationModel(
     await release();
     throw error;
   }
+  for (const note of notesOn(backend, graph)) options.onNote?.(note);
   const close = async () => {
     await graph.close();
     await release();

@@ -9,6 +9,7 @@ import {
   type ArtifactGraph,
   type BackendChoice,
   floatsOf,
+  notesOn,
   openArtifactGraph,
   scalarOf,
   type Trainable,
@@ -228,6 +229,7 @@ async function* runSteps(run: Run): AsyncGenerator<StepReport, void> {
   });
   let failed = false;
   try {
+    for (const note of notesOn(backend, graph)) options.onNote?.(note);
     const firstStep = run.state.step;
     const begin = performance.now();
     const from = { epoch: run.state.epoch, skip: run.state.sequences };
