@@ -34,6 +34,8 @@ function isBackendName(name: string): name is BackendName {
 export interface ListedBackend {
   readonly name: BackendName;
   readonly capabilities: readonly Capability[];
+  /** In what the graphs that it runs may compute; empty where it runs none. */
+  readonly computeDtypes: readonly ComputeDType[];
   readonly availability: Availability;
 }
 
@@ -41,8 +43,9 @@ export interface ListedBackend {
 export async function listBackends(): Promise<readonly ListedBackend[]> {
   return Promise.all(
     BACKEND_NAMES.map(async (name) => {
-      const entry = await BACKENDS[name]();
-      return { name, capabilities: entry.capabilities, availability: await entry.availability() };
+      const entry: BackendEntry = await BACKENDS[name]();
+      const { capabilities, computeDtypes = [] } = entry;
+      return { name, capabilities, computeDtypes, availability: await entry.availability() };
     }),
   );
 }

@@ -84,7 +84,7 @@ describe("webgpu", () => {
       expect(distance(gradient, expected[index])).toBeLessThan(1e-4);
   });
 
-  it.skipIf(!availability.ok)("trains as torch does, and evaluates", { timeout: 120_000 }, async () => {
+  it.skipIf(!availability.ok)("trains as torch does, and evaluates", { timeout: 300_000 }, async () => {
     const options = { ...optionsOf(join(artifacts, "../run")), backend: "webgpu", steps: 3 };
     const evaluation = { batches: options.batches, everySteps: 3 };
     const notes: string[] = [];
