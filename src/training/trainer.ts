@@ -27,7 +27,7 @@ import {
 import { clipScale, sumOfSquares } from "./clip.ts";
 import { type Evaluation, evaluateGraph } from "./evaluate.ts";
 import { freeMemory } from "./free-memory.ts";
-import type { AdamWConstants } from "./manifest.ts";
+import type { AdamWConstants, Manifest } from "./manifest.ts";
 import { adamw, type Moments, zeroMoments } from "./optimizer.ts";
 import { readManifest } from "./read-manifest.ts";
 import { openRunLog, type RunLog } from "./run-log.ts";
@@ -103,7 +103,7 @@ export interface StepReport {
  */
 export async function* train(artifacts: string, options: TrainOptions): AsyncGenerator<StepReport, void> {
   const manifest = await readManifest(artifacts);
-  const plan = await planOf(options, manifest.optimizer);
+  const plan = await planOf(options, manifest);
   const { checkpoint, saved } = await startingPoint(artifacts, options, plan.settings);
   const { backend, release } = await takeBackend(options, manifest.computeDtype);
   try {
@@ -127,7 +127,7 @@ interface Plan {
   readonly settings: RunSettings;
 }
 
-async function planOf(options: TrainOptions, manifestConstants: AdamWConstants): Promise<Plan> {
+async function planOf(options: TrainOptions, { optimizer, computeDtype }: Manifest): Promise<Plan> {
   const { batches, accumulation = 1, learningRate = 2e-5, schedule = "cosine" } = options;
   const { maxGradientNorm = 1 } = options;
   checkCount("accumulation", accumulation);
@@ -143,7 +143,7 @@ async function planOf(options: TrainOptions, manifestConstants: AdamWConstants):
   const warmup = options.warmup ?? Math.round(0.03 * steps);
   if (!Number.isSafeInteger(warmup) || warmup < 0)
     throw new UsageError(`Cannot train with warmup ${warmup}: expected a whole number from 0`);
-  const { beta1, beta2, epsilon, weightDecay } = { ...manifestConstants, ...options.adamw };
+  const { beta1, beta2, epsilon, weightDecay } = { ...optimizer, ...options.adamw };
   const constants = { beta1, beta2, epsilon, weightDecay };
   return {
     steps,
@@ -154,6 +154,7 @@ async function planOf(options: TrainOptions, manifestConstants: AdamWConstants):
     schedule: await createSchedule(schedule, { steps, warmup }),
     settings: {
       ...constants,
+      computeDtype,
       steps,
       accumulation,
       learningRate,
@@ -344,7 +345,8 @@ function addTo(sum: Float32Array, gradient: Float32Array<ArrayBuffer>): void {
 }
 
 /** Names the batch at which a run broke: `index` within the step, or all of them. */
-function notFinite({ state, saved }: Run, { at, batches }: StepBatches, what: string, index?: number): Error {
+function notFinite(run: Run, { at, batches }: StepBatches, what: string, index?: number): Error {
+  const { state, saved, trainable } = run;
   const before = batches.slice(0, index ?? 0).reduce((sum, { batch }) => sum + batch, 0);
   const count = (index === undefined ? batches : batches.slice(index, index + 1)).reduce(
     (sum, { batch }) => sum + batch,
@@ -352,8 +354,12 @@ function notFinite({ state, saved }: Run, { at, batches }: StepBatches, what: st
   );
   const first = at.skip + before + 1;
   const kept = saved === null ? "no checkpoint was written" : `checkpoint-${saved} is from before`;
+  const range =
+    trainable.manifest.computeDtype === "float16"
+      ? ", or export with compute dtype float32 or bfloat16, since float16 ends at 65,504"
+      : "";
   return new Error(
-    `Cannot go on at step ${state.step + 1}: ${what} for sequences ${first} to ${first + count - 1} of epoch ${at.epoch + 1}; ${kept}; lower the learning rate, or look at those sequences`,
+    `Cannot go on at step ${state.step + 1}: ${what} for sequences ${first} to ${first + count - 1} of epoch ${at.epoch + 1}; ${kept}; lower the learning rate, or look at those sequences${range}`,
   );
 }
 

@@ -143,6 +143,27 @@ test("bfloat16 artifacts say so, and the CPU backend refuses them by name and op
   await backend.close();
 });
 
+test("what exceeds float16 stops the training with the sequences and the other dtypes named", async () => {
+  const artifacts = await exported("25", { computeDtype: "float16" });
+  const options = { ...optionsOf(join(artifacts, "../run")), learningRate: 1e6, steps: 4 };
+  const run = async () => {
+    for await (const { loss } of train(artifacts, options)) expect(loss).toBeGreaterThan(0);
+  };
+  await expect(run()).rejects.toThrow(
+    /^Cannot go on at step [23]: .* sequences \d+ to \d+ .*compute dtype float32 or bfloat16, since float16 ends/,
+  );
+});
+
+test("a run goes on only with artifacts that compute in the same dtype", async () => {
+  const out = join(await temporaryFolder(), "run");
+  const options = { ...optionsOf(out), steps: 2 };
+  const steps = train(await exported("25"), options);
+  await steps.next();
+  await steps.return();
+  const half = train(await exported("25", { computeDtype: "float16" }), { ...options, resume: true });
+  await expect(half.next()).rejects.toThrow("trained with computeDtype float32, got float16");
+});
+
 test("float16 on CPU follows torch's float32 loss curve, each of 20 steps within 1e-2", async () => {
   const artifacts = await exported("25", { computeDtype: "float16" });
   const out = join(artifacts, "../run");
