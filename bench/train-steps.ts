@@ -89,10 +89,11 @@ function sourceOf(sequences: StepsToTake["sequences"]): BatchSource {
 
 /** The backend, with the milliseconds of each run of a graph noted. */
 function withTimedRuns(backend: Backend, runs: number[]): Backend {
-  const { name, version, precision, concurrency } = backend;
+  const { name, computeDtypes = [], version, precision, concurrency } = backend;
   const close = () => backend.close();
   return {
     name,
+    computeDtypes,
     version,
     precision,
     concurrency,

@@ -14,6 +14,7 @@ export type {
   Backend,
   BackendEntry,
   BackendOptions,
+  ComputeDType,
   MatrixSource,
   Precision,
 } from "./backend.ts";

@@ -35,7 +35,7 @@ export const evaluateCommand = defineCommand({
   async run({ positionals: [id], options }, { terminal, signal }) {
     const { data, checkpoint } = options;
     if (data === undefined) throw new UsageError("There is nothing to evaluate on: give --data FILE");
-    await checkBackend(options.backend ?? "auto", "session");
+    await checkBackend(options.backend ?? "auto", { capability: "session" });
     await fetchNamedDataset(data, options, { terminal, signal });
     const work = await mkdtemp(join(tmpdir(), "spectrum-evaluate-"));
     try {
@@ -48,8 +48,7 @@ export const evaluateCommand = defineCommand({
           throw new UsageError(`--checkpoint is of artifacts, and ${id} is a model`);
         artifacts = join(work, "artifacts");
         await using model = await openNamedModel(id, { ...options, stream: false }, { terminal, signal });
-        const exportOptions = readExportOptions({ ...options, "train-embeddings": undefined });
-        await exportArtifacts(model, ANY_PARAMETER, { out: artifacts, ...exportOptions });
+        await exportArtifacts(model, ANY_PARAMETER, { out: artifacts, ...readExportOptions(options) });
       }
       const evaluation = await evaluate(artifacts, {
         ...readDataOptions(options),

@@ -38,6 +38,8 @@ const FIXED_BY_EXPORT = [
   "top-percent",
   "chat-template",
   "train-embeddings",
+  "compute-dtype",
+  "recompute",
   "revision",
 ] as const;
 

@@ -15,6 +15,8 @@ export interface AskedArtifacts {
   readonly "top-percent": number | undefined;
   readonly "chat-template": string | undefined;
   readonly "train-embeddings": string | undefined;
+  readonly "compute-dtype": string | undefined;
+  readonly recompute: string | undefined;
   readonly revision: string | undefined;
   readonly offline: boolean;
 }
@@ -31,7 +33,7 @@ export function topSource(topPercent: number): string {
  */
 export async function checkResumedArtifacts(folder: string, asked: AskedArtifacts): Promise<void> {
   const manifest = await readManifest(folder);
-  const { model, selection, chatTemplate, trainEmbeddings } = manifest;
+  const { model, selection, chatTemplate, trainEmbeddings, computeDtype, recompute } = manifest;
   const [id = "", stated] = asked.model.startsWith(`${model.id}@`)
     ? splitRevision(asked.model)
     : [asked.model];
@@ -41,6 +43,8 @@ export async function checkResumedArtifacts(folder: string, asked: AskedArtifact
     ["selection", selection.source, asked.selection ?? (top === undefined ? undefined : topSource(top))],
     ["chat template", chatTemplate, asked["chat-template"]],
     ["trained embeddings", trainEmbeddings, asked["train-embeddings"]],
+    ["compute dtype", computeDtype, asked["compute-dtype"]],
+    ["recomputation of", recompute, asked.recompute],
   ] as const;
   for (const [what, made, want] of wanted)
     if (want !== undefined && want !== made) throw differs(folder, `${what} ${want}`, made);

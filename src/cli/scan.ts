@@ -60,7 +60,7 @@ export const scanCommand = defineCommand({
     const progress = progressReporter<ScanProgress>(terminal, renderProgress);
     try {
       // Before a download that may take long.
-      await checkBackend(options.backend ?? "auto", "singularValues");
+      await checkBackend(options.backend ?? "auto", { capability: "singularValues" });
       await using model = await openNamedModel(id, options, { terminal, signal });
       if (out !== null) await prepareFile(out);
       const onNote = (text: string) => terminal.print(text);

@@ -1,6 +1,7 @@
 // spectrum train: from a model, or from artifacts, to a trained model that any stock loader opens.
 import { join } from "node:path";
 import {
+  checkBackend,
   checkTraining,
   type EvaluateDataOptions,
   evaluate,
@@ -87,6 +88,9 @@ export const trainCommand = defineCommand({
     const trainOptions = readTrainOptions({ ...options, data });
     const runFolder = join(out, "training");
     await checkTraining({ ...trainOptions, out: runFolder, resume });
+    const computeDtype = options["compute-dtype"];
+    if (computeDtype !== undefined)
+      await checkBackend(options.backend ?? "auto", { capability: "session", computeDtype });
     for (const reference of [data, options["eval-data"]])
       if (reference !== undefined) await fetchNamedDataset(reference, options, context);
     const artifacts = await prepareArtifacts(id, { ...options, out }, context).catch((error: unknown) => {

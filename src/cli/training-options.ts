@@ -1,5 +1,5 @@
 // Options that commands on artifacts share: which data, on which backend.
-import type { TemplateKind } from "../index.ts";
+import type { ExportOptions } from "../index.ts";
 import type { OptionTable, OptionValues } from "./arguments.ts";
 
 /** How data is read and what runs the graphs. */
@@ -41,6 +41,16 @@ export const EXPORT_OPTIONS = {
     choices: ["new-rows", "all", "none"],
     help: "Rows of new tokens alone (default), all rows, or none",
   },
+  "compute-dtype": {
+    kind: "choice",
+    choices: ["float32", "float16", "bfloat16"],
+    help: "Of activations and matrix products (default float32)",
+  },
+  recompute: {
+    kind: "choice",
+    choices: ["none", "layers"],
+    help: "layers: less memory, more time (default none)",
+  },
 } as const satisfies OptionTable;
 
 /** {@link DATA_OPTIONS} as the SDK takes them; what was not given is left out. */
@@ -58,15 +68,18 @@ export function readDataOptions(options: OptionValues<typeof DATA_OPTIONS> & { r
   };
 }
 
-/** {@link EXPORT_OPTIONS} as the SDK takes them. */
-export function readExportOptions(options: OptionValues<typeof EXPORT_OPTIONS>): {
-  readonly chatTemplate?: TemplateKind;
-  readonly trainEmbeddings?: "new-rows" | "all" | "none";
-} {
+/** {@link EXPORT_OPTIONS} as the SDK takes them; what was not given is left out. */
+export function readExportOptions(
+  options: Partial<OptionValues<typeof EXPORT_OPTIONS>>,
+): Omit<ExportOptions, "out"> {
+  const { recompute } = options;
   const chatTemplate = options["chat-template"];
   const trainEmbeddings = options["train-embeddings"];
+  const computeDtype = options["compute-dtype"];
   return {
     ...(chatTemplate !== undefined && { chatTemplate }),
     ...(trainEmbeddings !== undefined && { trainEmbeddings }),
+    ...(computeDtype !== undefined && { computeDtype }),
+    ...(recompute !== undefined && { recompute }),
   };
 }

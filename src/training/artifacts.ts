@@ -119,6 +119,8 @@ function manifestHead({
         ...(sha256 === null ? {} : { sha256 }),
       })),
     },
+    computeDtype: options.computeDtype ?? "float32",
+    recompute: options.recompute ?? "none",
     selection: {
       source: selection.source ?? "names given",
       parameterNames: [...divided.tensors.values()]

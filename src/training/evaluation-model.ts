@@ -1,6 +1,12 @@
 // Trained parameters, open for evaluation and for generating text.
 import { join } from "node:path";
-import { type ArtifactGraph, type BackendChoice, openArtifactGraph, takeBackend } from "./artifact-graph.ts";
+import {
+  type ArtifactGraph,
+  type BackendChoice,
+  notesOn,
+  openArtifactGraph,
+  takeBackend,
+} from "./artifact-graph.ts";
 import { type ArtifactsFolder, folderOf } from "./artifacts-folder.ts";
 import type { BatchSource } from "./batch-source.ts";
 import { checkpointFolder, readCheckpoint } from "./checkpoint.ts";
@@ -41,7 +47,7 @@ export async function openEvaluationModel(
   const manifest = await readStandardManifest(artifacts);
   const folder = await checkpointFolder(options.checkpoint ?? join(artifacts, manifest.checkpoint));
   const { parameters } = await readCheckpoint(folder, manifest.parameters);
-  const { backend, release } = await takeBackend(options);
+  const { backend, release } = await takeBackend(options, manifest.computeDtype);
   let graph: ArtifactGraph;
   try {
     graph = await openArtifactGraph(backend, { folder: artifacts, manifest, parameters }, "evaluation");
@@ -49,6 +55,7 @@ export async function openEvaluationModel(
     await release();
     throw error;
   }
+  for (const note of notesOn(backend, graph)) options.onNote?.(note);
   const close = async () => {
     await graph.close();
     await release();

@@ -125,12 +125,13 @@ export function settingsOf(
   manifest: Manifest,
 ): RunSettings {
   const { steps, warmup, accumulation = 1, learningRate = 2e-5, schedule = DEFAULT_SCHEDULE } = options;
-  const { parameters, chatTemplate, trainEmbeddings, maxSequence } = manifest;
+  const { parameters, chatTemplate, trainEmbeddings, maxSequence, computeDtype } = manifest;
   return {
     model: baseModelId(manifest),
     chatTemplate,
     trainEmbeddings,
     maxSequence,
+    computeDtype,
     parameters: digestOf(parameters.map(({ name, shape }) => [name, shape])),
     accumulation,
     learningRate,

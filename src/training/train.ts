@@ -45,6 +45,9 @@ export async function* train(
   const { data, out = join(folder, RUN_FOLDER), evaluation, ...rest } = options;
   await checkTraining({ ...options, out });
   const manifest = await readStandardManifest(folder);
+  const { backend = "auto" } = options;
+  const { computeDtype } = manifest;
+  if (typeof backend === "string") await checkBackend(backend, { capability: "session", computeDtype });
   const latest = await checkpointToResume(out, options.resume ?? false);
   if (latest !== null)
     await checkSettings(latest, { ...settingsOf(rest, manifest), ...dataSettings(rest, manifest) });
@@ -72,7 +75,7 @@ export async function checkTraining(options: Omit<TrainOptions, "data">): Promis
   const { backend = "auto", out, resume = false } = options;
   await checkRun(options);
   checkBatchSize(options);
-  if (typeof backend === "string") await checkBackend(backend, "session");
+  if (typeof backend === "string") await checkBackend(backend, { capability: "session" });
   if (out !== undefined) await checkpointToResume(out, resume);
 }
 
@@ -98,8 +101,8 @@ export async function evaluate(
   const { onProgress: _, ...rest } = options;
   const { backend = "auto", checkpoint } = rest;
   // Before the data is packed, which takes long.
-  await readStandardManifest(folder);
-  if (typeof backend === "string") await checkBackend(backend, "session");
+  const { computeDtype } = await readStandardManifest(folder);
+  if (typeof backend === "string") await checkBackend(backend, { capability: "session", computeDtype });
   if (checkpoint !== undefined) await checkpointFolder(checkpoint);
   const batches = await openTrainingData(folder, options.data, { ...options, seed: null });
   return evaluateBatches(folder, { ...rest, batches });

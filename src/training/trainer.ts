@@ -7,6 +7,7 @@ import { type StepBatches, stepBatches } from "./accumulation.ts";
 import {
   type ArtifactGraph,
   floatsOf,
+  notesOn,
   openArtifactGraph,
   scalarOf,
   type Trainable,
@@ -72,7 +73,7 @@ export async function* trainBatches(
   const manifest = await readStandardManifest(artifacts);
   const plan = await planOf(options, manifest);
   const { checkpoint, saved } = await startingPoint(artifacts, options, plan.settings);
-  const { backend, release } = await takeBackend(options);
+  const { backend, release } = await takeBackend(options, manifest.computeDtype);
   try {
     const trainable = { folder: artifacts, manifest, parameters: checkpoint.parameters };
     const moments = checkpoint.moments ?? initialMoments(checkpoint.parameters);
@@ -125,6 +126,7 @@ async function* runSteps(run: Run): AsyncGenerator<StepReport, void> {
   });
   let failed = false;
   try {
+    for (const note of notesOn(backend, graph)) options.onNote?.(note);
     const firstStep = run.state.step;
     const begin = performance.now();
     const from = { epoch: run.state.epoch, skip: run.state.sequences };
@@ -239,7 +241,8 @@ function addTo(sum: Float32Array, gradient: Float32Array<ArrayBuffer>): void {
 }
 
 /** Names the batch at which a run broke: `index` within the step, or all of them. */
-function notFinite({ state, saved }: Run, { at, batches }: StepBatches, what: string, index?: number): Error {
+function notFinite(run: Run, { at, batches }: StepBatches, what: string, index?: number): Error {
+  const { state, saved, trainable } = run;
   const before = batches.slice(0, index ?? 0).reduce((sum, { batch }) => sum + batch, 0);
   const count = (index === undefined ? batches : batches.slice(index, index + 1)).reduce(
     (sum, { batch }) => sum + batch,
@@ -247,8 +250,12 @@ function notFinite({ state, saved }: Run, { at, batches }: StepBatches, what: st
   );
   const first = at.skip + before + 1;
   const kept = saved === null ? "no checkpoint was written" : `checkpoint-${saved} is from before`;
+  const range =
+    trainable.manifest.computeDtype === "float16"
+      ? ", or export with compute dtype float32 or bfloat16, since float16 ends at 65,504"
+      : "";
   return new Error(
-    `Cannot go on at step ${state.step + 1}: ${what} for sequences ${first} to ${first + count - 1} of epoch ${at.epoch + 1}; ${kept}; lower the learning rate, or look at those sequences`,
+    `Cannot go on at step ${state.step + 1}: ${what} for sequences ${first} to ${first + count - 1} of epoch ${at.epoch + 1}; ${kept}; lower the learning rate, or look at those sequences${range}`,
   );
 }
 

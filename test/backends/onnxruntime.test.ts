@@ -69,6 +69,32 @@ describe("the table of backends", () => {
   });
 });
 
+describe("the dtype that graphs compute in", () => {
+  const HALF = { ...OPTIONS, computeDtype: "bfloat16" } as const;
+
+  it("is float32 on every backend of graphs, and one that a backend does not compute in is refused", async () => {
+    await expect(openBackend("onnxruntime-cpu", HALF)).rejects.toThrow(
+      /Cannot compute in bfloat16 on the backend onnxruntime-cpu, which computes in float32 and float16; export/,
+    );
+    for (const { name, capabilities, availability } of await listBackends()) {
+      if (!capabilities.includes("session") || !availability.ok) continue;
+      const { backend } = await openBackend(name, { ...OPTIONS, computeDtype: "float32" });
+      expect(backend.computeDtypes).toContain("float32");
+      await backend.close();
+    }
+  });
+
+  it("is what auto chooses by: only cuda computes in bfloat16", async () => {
+    const cuda = (await listBackends()).find(({ name }) => name === "cuda");
+    const opening = openBackend("auto", HALF);
+    if (cuda?.availability.ok) {
+      const { backend } = await opening;
+      expect(backend.name).toBe("cuda");
+      await backend.close();
+    } else await expect(opening).rejects.toThrow("onnxruntime-cpu does not compute in bfloat16");
+  });
+});
+
 describe("a session on onnxruntime-cpu", () => {
   let folder: string;
   let graph: GraphSource;

@@ -295,7 +295,8 @@ describe("doctor", () => {
     expect(code).toBe(0);
     const findings = JSON.parse(stdout);
     expect(findings.backends.map(({ name }: { name: string }) => name)).toContain("wasm");
-    expect(stderr).toMatch(/^ {2}wasm +ready/m);
+    expect(stderr).toMatch(/^ {2}wasm +ready, scans$/m);
+    expect(stderr).toMatch(/^ {2}onnxruntime-cpu +ready, trains in float32 or float16$/m);
     expect(stdout + stderr).not.toContain("hf_secretvalue");
   });
 });

@@ -165,6 +165,10 @@ describe("export, train and evaluate", () => {
       [["--schedule", "step +"], 'Cannot use the schedule "step +"'],
       [["--backend", "wasm"], 'Cannot use the backend "wasm": it has no session'],
       [["--backend", "onxruntime"], "there is no such backend"],
+      [
+        ["--compute-dtype", "bfloat16", "--backend", "onnxruntime-cpu"],
+        "Cannot compute in bfloat16 on the backend onnxruntime-cpu",
+      ],
       [["--sequence", "100000"], `Cannot train on sequences of 100000 tokens: ${MODEL} takes at most 512`],
       [["--train-embeddings", "none"], "it has no embedding for <|im_start|>, <|im_end|>"],
       [["--chat-template", "model"], "template"],
@@ -189,6 +193,8 @@ describe("export, train and evaluate", () => {
       [[], "resume it (--resume), or name another folder"],
       [["--resume", "--top-percent", "50"], "with the selection top 50 %"],
       [["--resume", "--chat-template", "model"], "was made with chatml"],
+      [["--resume", "--compute-dtype", "float16"], "was made with float32"],
+      [["--resume", "--recompute", "layers"], "was made with none"],
       [["--resume", "--seed", "5"], "trained with seed 0, got 5"],
       [["--resume", "--train-on", "all"], "trained with trainOn assistant, got all"],
       [["--resume", "--sequence", "64"], "trained with sequence 128, got 64"],
@@ -214,6 +220,32 @@ describe("export, train and evaluate", () => {
     expect((await spectrum(other)).stderr).toContain("with the model test/fixtures/models/llama");
     const late = await spectrum(["train", artifacts, "--data", chat, "--chat-template", "model"]);
     expect(late.stderr).toContain("in which --chat-template is fixed");
+    const dtype = await spectrum(["train", artifacts, "--data", chat, "--compute-dtype", "float16"]);
+    expect(dtype.stderr).toContain("in which --compute-dtype is fixed");
+  });
+
+  it("train takes --compute-dtype and --recompute to the artifacts, which train in float16", async () => {
+    const out = join(folder, "half");
+    const kind = ["--compute-dtype", "float16", "--recompute", "layers"];
+    const options = ["--selection", selection, "--steps", "12", "--learning-rate", "3e-3", "--out", out];
+    const args = [
+      "train",
+      MODEL,
+      "--data",
+      chat,
+      "--eval-data",
+      chat,
+      ...DATA,
+      ...options,
+      ...kind,
+      "--json",
+    ];
+    const { code, stdout } = await spectrum(args);
+    expect(code).toBe(0);
+    const { before, last } = JSON.parse(stdout);
+    expect(last.evaluation.loss).toBeLessThan(0.8 * before.loss);
+    const manifest = JSON.parse(await readFile(join(out, "artifacts", "manifest.json"), "utf8"));
+    expect([manifest.computeDtype, manifest.recompute]).toEqual(["float16", "layers"]);
   });
 
   it("evaluate says that there is no such checkpoint, and where one is", async () => {
