@@ -45,6 +45,7 @@ async function takeSteps(artifacts: string, work: StepsToTake): Promise<StepCost
   const runs: number[] = [];
   const steps = trainBatches(artifacts, {
     backend: withTimedRuns(backend, runs),
+    threads,
     batches: sourceOf(sequences),
     out: join(artifacts, `run-${process.pid}`),
     // One more than are taken: the run is left before its last step, which would write a checkpoint.

@@ -70,7 +70,7 @@ const PURE = [
   /^src\/report\//,
   /^src\/tensor\//,
   /^src\/safetensors\/header\.ts$/,
-  /^src\/training\/(optimizer|clip|schedule|manifest|numbers)\.ts$/,
+  /^src\/training\/(update\/(adamw|kernels|protocol)|clip|schedule|manifest|numbers)\.ts$/,
 ];
 
 const IMPORT =

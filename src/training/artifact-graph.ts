@@ -18,7 +18,7 @@ export interface Trainable {
 export interface BackendChoice {
   /** Name of a backend, `auto` (default) for the best that is available here, or an open one, which stays open. */
   readonly backend?: string | Backend;
-  /** Threads for the backend; default: the processors this process may use. */
+  /** Threads for the backend, and for updates where it trains; default: the processors this process may use. */
   readonly threads?: number;
   /** What the caller may want to know and did not ask for: which backend `auto` took, and why. */
   readonly onNote?: (note: string) => void;

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { UsageError } from "../errors.ts";
 import { type TensorToWrite, writeSafetensors } from "../safetensors/writer.ts";
 import type { TrainableParameter } from "./manifest.ts";
-import type { Moments } from "./optimizer.ts";
 import { type NamedArrays, readTensors } from "./tensor-file.ts";
+import type { Moments } from "./update/adamw.ts";
 
 /** Files of a checkpoint. One without an optimizer file has moments of 0. */
 export const CHECKPOINT_FILES = {

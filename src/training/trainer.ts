@@ -1,7 +1,7 @@
 // The training loop: batches through the training graph, gradients added up and clipped, AdamW, evaluation, checkpoints.
 import { mkdir } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Backend } from "../backend.ts";
 import { type StepBatches, stepBatches } from "./accumulation.ts";
 import {
@@ -20,15 +20,15 @@ import {
   saveCheckpoint,
   type TrainerState,
 } from "./checkpoint.ts";
-import { clipScale, sumOfSquares } from "./clip.ts";
+import { clipScale } from "./clip.ts";
 import { type Evaluation, evaluateGraph } from "./evaluate.ts";
-import { freeMemory } from "./free-memory.ts";
-import { adamw, type Moments, zeroMoments } from "./optimizer.ts";
 import { type Plan, planOf, type TrainBatchesOptions } from "./plan.ts";
 import { readStandardManifest } from "./read-manifest.ts";
 import { checkpointToResume, checkSettings } from "./resume.ts";
 import { openRunLog, type RunLog } from "./run-log.ts";
 import type { NamedArrays } from "./tensor-file.ts";
+import { type Moments, zeroMoments } from "./update/adamw.ts";
+import { openUpdater, type Updater } from "./update/updater.ts";
 
 /** What {@link trainBatches} tells after each update. */
 export interface StepReport {
@@ -75,9 +75,13 @@ export async function* trainBatches(
   const { checkpoint, saved } = await startingPoint(artifacts, options, plan.settings);
   const { backend, release } = await takeBackend(options, manifest.computeDtype);
   try {
+    await using updater = openUpdater({
+      values: [...checkpoint.parameters.values()].reduce((sum, { length }) => sum + length, 0),
+      threads: options.threads ?? availableParallelism(),
+    });
     const trainable = { folder: artifacts, manifest, parameters: checkpoint.parameters };
-    const moments = checkpoint.moments ?? initialMoments(checkpoint.parameters);
-    const run = { options, plan, backend, trainable, moments, state: checkpoint.state, saved };
+    const moments = new Map(checkpoint.moments ?? initialMoments(checkpoint.parameters));
+    const run = { options, plan, backend, updater, trainable, moments, state: checkpoint.state, saved };
     yield* runSteps(run);
   } finally {
     await release();
@@ -109,7 +113,9 @@ interface Run {
   readonly plan: Plan;
   readonly backend: Backend;
   readonly trainable: Trainable;
-  readonly moments: ReadonlyMap<string, Moments>;
+  readonly updater: Updater;
+  /** Each update replaces the arrays by others of the same memory, as it does the parameters'. */
+  readonly moments: Map<string, Moments>;
   state: TrainerState;
   /** Step of the newest checkpoint of the run. */
   saved: number | null;
@@ -176,14 +182,10 @@ async function save(run: Run): Promise<string> {
 
 /** One update of all parameters; the run's state moves on with it. */
 async function makeUpdate(run: Run, graph: ArtifactGraph, step: StepBatches) {
-  const { plan, trainable, moments, state } = run;
+  const { plan, trainable, moments, state, updater } = run;
+  const { parameters, manifest } = trainable;
   const { loss, gradients } = await accumulate(run, graph, step);
-  let squares = 0;
-  for (const gradient of gradients.values()) {
-    squares += sumOfSquares(gradient);
-    await nextTurn();
-  }
-  const gradientNorm = Math.sqrt(squares);
+  const gradientNorm = Math.sqrt(await updater.sumOfSquares(gradients));
   if (!Number.isFinite(gradientNorm))
     throw notFinite(run, step, `the norm of the gradients is ${gradientNorm}`);
   const learningRate = plan.learningRate * plan.schedule(state.step);
@@ -193,15 +195,8 @@ async function makeUpdate(run: Run, graph: ArtifactGraph, step: StepBatches) {
     step: state.step + 1,
     gradScale: clipScale(gradientNorm, plan.maxGradientNorm),
   };
-  for (const { name, decay } of trainable.manifest.parameters) {
-    const parameter = trainable.parameters.get(name);
-    const gradient = gradients.get(name);
-    const moment = moments.get(name);
-    if (!parameter || !gradient || !moment) throw new Error(`Cannot update "${name}": it has no gradient`);
-    adamw(parameter, gradient, moment, { ...settings, weightDecay: decay ? settings.weightDecay : 0 });
-    await nextTurn();
-  }
-  freeMemory(gradients.values());
+  const decaying = new Set(manifest.parameters.filter(({ decay }) => decay).map(({ name }) => name));
+  await updater.adamw({ parameters, moments, gradients, decaying }, settings);
   run.state = {
     ...state,
     step: state.step + 1,
@@ -216,7 +211,7 @@ async function makeUpdate(run: Run, graph: ArtifactGraph, step: StepBatches) {
 async function accumulate(run: Run, graph: ArtifactGraph, step: StepBatches) {
   const { parameters } = run.trainable.manifest;
   const outputs = ["loss", ...parameters.map(({ name }) => `${name}.grad`)];
-  const gradients: NamedArrays = new Map();
+  let sums: NamedArrays | null = null;
   let loss = 0;
   for (const [index, batch] of step.batches.entries()) {
     run.options.signal?.throwIfAborted();
@@ -224,20 +219,13 @@ async function accumulate(run: Run, graph: ArtifactGraph, step: StepBatches) {
     const part = scalarOf(results, "loss");
     if (!Number.isFinite(part)) throw notFinite(run, step, `the loss is ${part}`, index);
     loss += part;
-    for (const { name } of parameters) {
-      const gradient = floatsOf(results, `${name}.grad`);
-      const sum = gradients.get(name);
-      if (sum === undefined) gradients.set(name, gradient);
-      else addTo(sum, gradient);
-    }
+    const gradients: NamedArrays = new Map(
+      parameters.map(({ name }) => [name, floatsOf(results, `${name}.grad`)]),
+    );
+    if (sums === null) sums = gradients;
+    else await run.updater.add(sums, gradients);
   }
-  return { loss, gradients };
-}
-
-/** Adds a gradient to a sum, and frees it. */
-function addTo(sum: Float32Array, gradient: Float32Array<ArrayBuffer>): void {
-  for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (gradient[i] as number);
-  freeMemory([gradient]);
+  return { loss, gradients: sums ?? new Map() };
 }
 
 /** Names the batch at which a run broke: `index` within the step, or all of them. */
