@@ -118,6 +118,10 @@ export interface Backend extends AsyncDisposable {
 export interface BackendEntry {
   readonly name: string;
   readonly capabilities: readonly Capability[];
+  /** False where singular values are never `exact`: then `auto` does not take it for those. Default true. */
+  readonly exact?: boolean;
+  /** True for one that is correct and slow: `auto` takes it for singular values only where nothing else can run. */
+  readonly lastResort?: boolean;
   availability(): Promise<Availability>;
   /** @throws BackendUnavailableError where `availability` is not ok. */
   open(options: BackendOptions): Promise<Backend>;
