@@ -137,6 +137,10 @@ export interface BackendEntry {
   readonly capabilities: readonly Capability[];
   /** In what the graphs that it runs may compute; without `session` left out. */
   readonly computeDtypes?: readonly ComputeDType[];
+  /** False where singular values are never `exact`: then `auto` does not take it for those. Default true. */
+  readonly exact?: boolean;
+  /** True for one that is correct and slow: `auto` takes it for singular values only where nothing else can run. */
+  readonly lastResort?: boolean;
   availability(): Promise<Availability>;
   /** @throws BackendUnavailableError where `availability` is not ok. */
   open(options: BackendOptions): Promise<Backend>;

@@ -2,11 +2,18 @@
 export {
   BACKEND_NAMES,
   type BackendName,
+  type Calibration,
   checkBackend,
+  defaultCalibrationFolder,
+  type Failure,
+  type FastestBackend,
+  type FastestBackendOptions,
+  fastestBackend,
   type ListedBackend,
   listBackends,
   type OpenedBackend,
   openBackend,
+  type Timing,
 } from "../backends/index.ts";
 export { decoderConfig } from "./architectures/architectures.ts";
 export type {

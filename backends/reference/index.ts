@@ -9,6 +9,8 @@ export const name = "reference";
 
 export const capabilities = ["singularValues"] as const;
 
+export const lastResort = true;
+
 /** Always ok. */
 export async function availability(): Promise<Availability> {
   return { ok: true };

@@ -1,14 +1,17 @@
 import { describe, expect, it } from "vitest";
-import { BACKEND_NAMES, listBackends, openBackend } from "../../backends/index.ts";
+import { BACKEND_NAMES, fastestBackend, listBackends, openBackend } from "../../backends/index.ts";
 import { UsageError } from "../../src/errors.ts";
 
 const options = { precision: "exact", threads: 1 } as const;
 
 describe("openBackend()", () => {
-  it("takes wasm for auto, and says so", async () => {
+  it("takes for auto what fastestBackend() says, which is not the reference, and says so", async () => {
     const { backend, notes } = await openBackend("auto", options);
-    expect(backend.name).toBe("wasm");
-    expect(notes).toEqual(["auto took the backend wasm"]);
+    const fastest = await fastestBackend(options);
+    expect(fastest.candidates).toContain("wasm");
+    expect(fastest.candidates).not.toContain("reference");
+    expect(backend.name).toBe(fastest.backend);
+    expect(notes.at(-1)).toMatch(new RegExp(`^auto took the backend ${backend.name}(: |$)`));
     await backend.close();
   });
 
