@@ -12,7 +12,7 @@ const PARTS = {
   "src/tool": [],
   "src/files": [],
   "src/tensor/": ["src/errors"],
-  "src/backend": ["src/tensor/"],
+  "src/backend": ["src/tensor/", "src/errors"],
   "src/safetensors/": ["src/tensor/", "src/errors", "src/files"],
   "src/hub/": ["src/safetensors/", "src/tensor/", "src/errors", "src/files"],
   "src/modules/": ["src/tensor/", "src/hub/model", "src/errors"],

@@ -16,6 +16,7 @@ export type {
   MatrixSource,
   Precision,
 } from "./backend.ts";
+export type { SvdOptions, TruncatedSvd } from "./backend-svd.ts";
 export type { Message } from "./chat/conversation.ts";
 export type { TemplateKind } from "./chat/template.ts";
 export { BackendUnavailableError, HubError, MatrixError, UsageError } from "./errors.ts";

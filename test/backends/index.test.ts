@@ -22,6 +22,21 @@ describe("openBackend()", () => {
     }
   });
 
+  it("opens for svd what has it: auto the first one", async () => {
+    for (const [choice, name] of [
+      ["auto", "reference"],
+      ["reference", "reference"],
+    ] as const) {
+      const { backend } = await openBackend(choice, { ...options, capability: "svd" });
+      expect(backend.name).toBe(name);
+      expect(backend.svd).toBeTypeOf("function");
+      await backend.close();
+    }
+    await expect(openBackend("onnxruntime-cpu", { ...options, capability: "svd" })).rejects.toThrow(
+      /it has no svd; choose auto/,
+    );
+  });
+
   it("says so when the precision is not the one asked for, and of exact never", async () => {
     for (const name of ["auto", "wasm", "reference"]) {
       const { backend, notes } = await openBackend(name, { ...options, precision: "fast" });
@@ -63,7 +78,7 @@ describe("listBackends()", () => {
     expect(listed).toEqual(
       expect.arrayContaining([
         { name: "wasm", capabilities: ["singularValues"], availability: { ok: true } },
-        { name: "reference", capabilities: ["singularValues"], availability: { ok: true } },
+        { name: "reference", capabilities: ["singularValues", "svd"], availability: { ok: true } },
         { name: "onnxruntime-cpu", capabilities: ["session"], availability: { ok: true } },
       ]),
     );
