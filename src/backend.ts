@@ -115,7 +115,7 @@ export interface Backend extends AsyncDisposable {
    * const elements = Float32Array.of(3, 0, 0, 4, 0, 0); // 3 x 2
    * const bytes = new Uint8Array(elements.buffer);
    * const top = await backend.svd?.({ shape: [3, 2], dtype: "F32", rows: [bytes], rereadable: true }, 1, { seed: 1 });
-   * console.log(top?.s, top?.bounds, top?.converged); // 5 within some 1e-14
+   * console.log(top?.s, top?.bounds, top?.converged); // 4, within 1e-14, true
    * await backend.close();
    *
    * @throws UsageError when the rank or an option is out of range; MatrixError when the matrix holds NaN or Infinity,
