@@ -1,5 +1,12 @@
 // The table of backends, each imported when it is asked for, and the choice of one. To write a new one, add its row.
-import type { Availability, Backend, BackendEntry, BackendOptions, Capability } from "../src/backend.ts";
+import type {
+  Availability,
+  Backend,
+  BackendEntry,
+  BackendOptions,
+  Capability,
+  ComputeDType,
+} from "../src/backend.ts";
 import { BackendUnavailableError, UsageError } from "../src/errors.ts";
 
 /** In the order in which `auto` tries them. */
@@ -27,6 +34,8 @@ function isBackendName(name: string): name is BackendName {
 export interface ListedBackend {
   readonly name: BackendName;
   readonly capabilities: readonly Capability[];
+  /** In what the graphs that it runs may compute; empty where it runs none. */
+  readonly computeDtypes: readonly ComputeDType[];
   readonly availability: Availability;
 }
 
@@ -34,17 +43,23 @@ export interface ListedBackend {
 export async function listBackends(): Promise<readonly ListedBackend[]> {
   return Promise.all(
     BACKEND_NAMES.map(async (name) => {
-      const entry = await BACKENDS[name]();
-      return { name, capabilities: entry.capabilities, availability: await entry.availability() };
+      const entry: BackendEntry = await BACKENDS[name]();
+      const { capabilities, computeDtypes = [] } = entry;
+      return { name, capabilities, computeDtypes, availability: await entry.availability() };
     }),
   );
 }
 
-/** Options of {@link openBackend}. */
-export interface OpenBackendOptions extends BackendOptions {
-  /** What the backend must be able to do. Default: `singularValues`. */
+/** What a backend is needed for. */
+export interface BackendRequirement {
+  /** What it must be able to do. Default: `singularValues`. */
   readonly capability?: Capability;
+  /** In what the graphs to run compute. Default: whatever it may be. */
+  readonly computeDtype?: ComputeDType;
 }
+
+/** Options of {@link openBackend}. */
+export interface OpenBackendOptions extends BackendOptions, BackendRequirement {}
 
 /** An open backend and how it came to be chosen. */
 export interface OpenedBackend {
@@ -61,13 +76,28 @@ export interface OpenedBackend {
  * const values = await backend.singularValues?.({ shape: [2, 2], dtype: "F32", rows: [bytes] });
  * await backend.close();
  *
- * @throws UsageError when there is no such backend, or it lacks the capability; BackendUnavailableError when it cannot
- * run here, or when `auto` finds none that can.
+ * @throws UsageError when there is no such backend, or it lacks the capability, or does not compute in the dtype;
+ * BackendUnavailableError when it cannot run here, or when `auto` finds none that can.
  */
 export async function openBackend(choice: string, options: OpenBackendOptions): Promise<OpenedBackend> {
-  const { capability = "singularValues" } = options;
+  if (choice !== "auto") return openEntry(await chosenEntry(choice, options), options, []);
+  const { entry, notes } = await firstAvailable(options);
+  return openEntry(entry, options, notes);
+}
+
+/**
+ * Checks that {@link openBackend} would open the backend of that name, without opening it; `auto` is looked for.
+ *
+ * @throws as {@link openBackend}.
+ */
+export async function checkBackend(choice: string, requirement: BackendRequirement): Promise<void> {
+  if (choice === "auto") await firstAvailable(requirement);
+  else await chosenEntry(choice, requirement);
+}
+
+async function chosenEntry(choice: string, requirement: BackendRequirement): Promise<BackendEntry> {
+  const { capability = "singularValues", computeDtype } = requirement;
   const capable = await backendsWith(capability);
-  if (choice === "auto") return openFirst(capable, options);
   const entry = capable.find(({ name }) => name === choice);
   if (entry === undefined) {
     const reason = isBackendName(choice) ? `it has no ${capability}` : "there is no such backend";
@@ -76,13 +106,33 @@ export async function openBackend(choice: string, options: OpenBackendOptions): 
       `Cannot use the backend "${choice}": ${reason}; choose auto, ${names.slice(0, -1).join(", ")} or ${names.at(-1)}`,
     );
   }
+  if (computeDtype !== undefined) checkComputes(entry, computeDtype);
   const available = await entry.availability();
   if (!available.ok) {
     throw new BackendUnavailableError(
       `Cannot use the backend "${choice}": ${available.reason}; ${available.fix}`,
     );
   }
-  return openEntry(entry, options, []);
+  return entry;
+}
+
+/**
+ * Checks that a backend runs graphs that compute in a dtype.
+ *
+ * @throws UsageError naming the backend, the dtype, and what else to do.
+ */
+export function checkComputes(
+  { name, computeDtypes = [] }: Pick<BackendEntry, "name" | "computeDtypes">,
+  dtype: ComputeDType,
+): void {
+  if (computeDtypes.includes(dtype)) return;
+  throw new UsageError(
+    `Cannot compute in ${dtype} on the backend ${name}, ${computesIn(computeDtypes)}; export the model for one of these, or choose a backend that computes in ${dtype}`,
+  );
+}
+
+function computesIn(dtypes: readonly ComputeDType[]): string {
+  return dtypes.length === 0 ? "which runs no graphs" : `which computes in ${dtypes.join(" and ")}`;
 }
 
 async function backendsWith(capability: Capability): Promise<readonly BackendEntry[]> {
@@ -90,19 +140,26 @@ async function backendsWith(capability: Capability): Promise<readonly BackendEnt
   return entries.filter(({ capabilities }) => capabilities.includes(capability));
 }
 
-async function openFirst(
-  entries: readonly BackendEntry[],
-  options: OpenBackendOptions,
-): Promise<OpenedBackend> {
+async function firstAvailable({
+  capability = "singularValues",
+  computeDtype,
+}: BackendRequirement): Promise<{ readonly entry: BackendEntry; readonly notes: readonly string[] }> {
   const notes: string[] = [];
-  for (const entry of entries) {
+  for (const entry of await backendsWith(capability)) {
     const availability = await entry.availability();
     if (!availability.ok) {
       notes.push(`${entry.name} cannot run here: ${availability.reason}; ${availability.fix}`);
       continue;
     }
+    const { computeDtypes = [] } = entry;
+    if (computeDtype !== undefined && !computeDtypes.includes(computeDtype)) {
+      notes.push(
+        `${entry.name} does not compute in ${computeDtype}, but in ${computeDtypes.join(" and ")}: export the model for one of these`,
+      );
+      continue;
+    }
     notes.push(`auto took the backend ${entry.name}`);
-    return openEntry(entry, options, notes);
+    return { entry, notes };
   }
   throw new BackendUnavailableError(`Cannot use any backend: ${notes.join("; ")}`);
 }

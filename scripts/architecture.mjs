@@ -30,7 +30,13 @@ const PARTS = {
   "src/onnx/": ["src/tensor/", "src/errors"],
   "src/architectures/": ["src/onnx/", "src/tensor/", "src/errors"],
   "src/chat/": ["src/errors", "src/files"],
-  "src/report/": ["src/snr/", "src/select/selection", "src/training/evaluate", "src/training/trainer"],
+  "src/report/": [
+    "src/snr/",
+    "src/select/selection",
+    "src/chat/packed-dataset",
+    "src/training/evaluate",
+    "src/training/trainer",
+  ],
   "src/training/": [
     "src/onnx/",
     "src/architectures/",
@@ -64,7 +70,7 @@ const PURE = [
   /^src\/report\//,
   /^src\/tensor\//,
   /^src\/safetensors\/header\.ts$/,
-  /^src\/training\/(optimizer|clip|schedule|manifest|numbers)\.ts$/,
+  /^src\/training\/(update\/(adamw|kernels|protocol)|clip|schedule|manifest|numbers)\.ts$/,
 ];
 
 const IMPORT =

@@ -31,6 +31,9 @@ export interface MatrixSource {
   readonly rereadable?: boolean;
 }
 
+/** Element type of the activations and matrix products in a graph. */
+export type ComputeDType = "float32" | "float16" | "bfloat16";
+
 /** What a backend may be able to do: the optional methods of {@link Backend}. */
 export type Capability = "singularValues" | "svd" | "session";
 
@@ -66,11 +69,23 @@ export interface GraphRun {
   readonly feeds: ReadonlyMap<string, GraphTensor>;
 }
 
+/** Frozen weights that a backend converts at load, and holds so: it cannot convert them while it runs. */
+export interface FoldedWeights {
+  /** In the checkpoint, of `sizeBytes` in all. */
+  readonly dtype: ComputeDType;
+  readonly sizeBytes: number;
+  /** In memory, of `castBytes` in all. */
+  readonly castDtype: ComputeDType;
+  readonly castBytes: number;
+}
+
 /** A loaded graph. It owns a thread, and memory on a device, until closed. */
 export interface GraphSession extends AsyncDisposable {
   /** Element type of each input: an `int64` of the file may be an `int32` here. */
   readonly inputs: ReadonlyMap<string, GraphDType>;
   readonly outputs: ReadonlyMap<string, GraphDType>;
+  /** By pairs of dtypes; empty where the backend reads weights as they are. */
+  readonly foldedWeights?: readonly FoldedWeights[];
   /**
    * Runs the graph and computes the outputs of these names. The feeds' buffers are handed over, which detaches the
    * caller's arrays, and come back with the outputs; after a run that failed they are gone. Runs wait for each other.
@@ -92,6 +107,8 @@ export interface BackendOptions {
 /** An open backend. It owns threads or device memory until closed. */
 export interface Backend extends AsyncDisposable {
   readonly name: string;
+  /** In what the graphs that it runs may compute; without `session` left out. */
+  readonly computeDtypes?: readonly ComputeDType[];
   /** Version of the numerics: changes whenever a result may change in any bit. Part of the cache key of scores. */
   readonly version: string;
   readonly precision: Precision;
@@ -136,6 +153,8 @@ export interface Backend extends AsyncDisposable {
 export interface BackendEntry {
   readonly name: string;
   readonly capabilities: readonly Capability[];
+  /** In what the graphs that it runs may compute; without `session` left out. */
+  readonly computeDtypes?: readonly ComputeDType[];
   availability(): Promise<Availability>;
   /** @throws BackendUnavailableError where `availability` is not ok. */
   open(options: BackendOptions): Promise<Backend>;

@@ -40,6 +40,10 @@ async function examine() {
   };
 }
 
+function describeUse(computeDtypes: readonly string[]): string {
+  return computeDtypes.length === 0 ? "scans" : `trains in ${computeDtypes.join(" or ")}`;
+}
+
 function runtimeName(): "bun" | "deno" | "node" {
   return process.versions.bun !== undefined ? "bun" : process.versions.deno !== undefined ? "deno" : "node";
 }
@@ -59,9 +63,9 @@ function describe({
     `${system.processors} processors, ${memory}`,
     "",
     "Backends, in the order in which auto tries them:",
-    ...backends.flatMap(({ name, availability }) =>
+    ...backends.flatMap(({ name, computeDtypes, availability }) =>
       availability.ok
-        ? [`  ${name.padEnd(widest)}  ready`]
+        ? [`  ${name.padEnd(widest)}  ready, ${describeUse(computeDtypes)}`]
         : [
             `  ${name.padEnd(widest)}  not here: ${availability.reason}`,
             `  ${" ".repeat(widest)}  to use it: ${availability.fix}`,

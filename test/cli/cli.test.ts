@@ -49,6 +49,12 @@ describe("bad usage", () => {
     [["scna"], /Unknown command scna; did you mean scan\?/],
     [["--hlep"], /did you mean --help\?/],
     [["scan", MODEL, "--backend", "cuda", "--json"], /cuda/],
+    [
+      ["scan", "nosuchfolder"],
+      /"nosuchfolder": there is no such folder, and a model on the Hub is named org\/name/,
+    ],
+    // Before anyone asks the Hub for the model.
+    [["scan", "no/such", "--backend", "wsm"], /Cannot use the backend "wsm": there is no such backend/],
     [["scan", MODEL, "--include", "zzz", "--json"], /zzz/],
     [["scan", MODEL, "--cache", "x", "--no-cache"], /exclude each other/],
     [["select", PUBLISHED, "--top-percent", "101"], /101/],
@@ -289,7 +295,8 @@ describe("doctor", () => {
     expect(code).toBe(0);
     const findings = JSON.parse(stdout);
     expect(findings.backends.map(({ name }: { name: string }) => name)).toContain("wasm");
-    expect(stderr).toMatch(/^ {2}wasm +ready/m);
+    expect(stderr).toMatch(/^ {2}wasm +ready, scans$/m);
+    expect(stderr).toMatch(/^ {2}onnxruntime-cpu +ready, trains in float32 or float16$/m);
     expect(stdout + stderr).not.toContain("hf_secretvalue");
   });
 });
