@@ -13,7 +13,7 @@ const PARTS = {
   "src/files": [],
   "src/cache-folder": [],
   "src/tensor/": ["src/errors"],
-  "src/backend": ["src/tensor/"],
+  "src/backend": ["src/tensor/", "src/errors"],
   "src/safetensors/": ["src/tensor/", "src/errors", "src/files"],
   "src/hub/": ["src/safetensors/", "src/tensor/", "src/errors", "src/files"],
   "src/modules/": ["src/tensor/", "src/hub/model", "src/errors"],

@@ -1,5 +1,6 @@
 // The backend contract: what a backend can do, and whether it can do it here. Implementations are in ../backends,
 // one folder each; the table of them is ../backends/index.ts.
+import type { SvdOptions, TruncatedSvd } from "./backend-svd.ts";
 import type { MatrixDType } from "./tensor/dtype.ts";
 
 /** Whether a backend can run on this machine; when not, `reason` says why and `fix` what to install or set. */
@@ -34,7 +35,7 @@ export interface MatrixSource {
 export type ComputeDType = "float32" | "float16" | "bfloat16";
 
 /** What a backend may be able to do: the optional methods of {@link Backend}. */
-export type Capability = "singularValues" | "session";
+export type Capability = "singularValues" | "svd" | "session";
 
 /** An ONNX graph to run. */
 export interface GraphSource {
@@ -121,6 +122,23 @@ export interface Backend extends AsyncDisposable {
    * its rows do not add up to its shape; Error when an iteration does not converge.
    */
   singularValues?(matrix: MatrixSource): Promise<Float64Array>;
+  /**
+   * The leading singular triplets of one matrix, with bounds on their errors. The same seed gives the same bits,
+   * whatever the number of threads.
+   *
+   * @param rank - how many triplets: 1 to min(rows, columns).
+   * @example
+   * const { backend } = await openBackend("auto", { precision: "exact", capability: "svd" });
+   * const elements = Float32Array.of(3, 0, 0, 4, 0, 0); // 3 x 2
+   * const bytes = new Uint8Array(elements.buffer);
+   * const top = await backend.svd?.({ shape: [3, 2], dtype: "F32", rows: [bytes], rereadable: true }, 1, { seed: 1 });
+   * console.log(top?.s, top?.bounds, top?.converged); // 4, within 1e-14, true
+   * await backend.close();
+   *
+   * @throws UsageError when the rank or an option is out of range; MatrixError when the matrix holds NaN or Infinity,
+   * or is larger than the backend can take; RangeError when its rows do not add up to its shape.
+   */
+  svd?(matrix: MatrixSource, rank: number, options?: SvdOptions): Promise<TruncatedSvd>;
   /**
    * Loads a graph.
    *

@@ -25,6 +25,7 @@ export type {
   MatrixSource,
   Precision,
 } from "./backend.ts";
+export type { SvdOptions, TruncatedSvd } from "./backend-svd.ts";
 export type { Message } from "./chat/conversation.ts";
 export type { PackingProgress } from "./chat/packed-dataset.ts";
 export type { TemplateKind } from "./chat/template.ts";

@@ -25,6 +25,21 @@ describe("openBackend()", () => {
     }
   });
 
+  it("opens for svd what has it: auto the fast one", async () => {
+    for (const [choice, name] of [
+      ["auto", "wasm"],
+      ["reference", "reference"],
+    ] as const) {
+      const { backend } = await openBackend(choice, { ...options, capability: "svd" });
+      expect(backend.name).toBe(name);
+      expect(backend.svd).toBeTypeOf("function");
+      await backend.close();
+    }
+    await expect(openBackend("onnxruntime-cpu", { ...options, capability: "svd" })).rejects.toThrow(
+      /it has no svd; choose auto, wasm or reference/,
+    );
+  });
+
   it("says so when the precision is not the one asked for, and of exact never", async () => {
     for (const name of ["auto", "wasm", "reference"]) {
       const { backend, notes } = await openBackend(name, { ...options, precision: "fast" });
@@ -62,7 +77,7 @@ describe("openBackend()", () => {
 describe("listBackends()", () => {
   it("states the capabilities and the availability of each, in the order that auto tries", async () => {
     const listed = await listBackends();
-    const scans = { capabilities: ["singularValues"], computeDtypes: [] };
+    const scans = { capabilities: ["singularValues", "svd"], computeDtypes: [] };
     const trains = { capabilities: ["session"], computeDtypes: ["float32", "float16"] };
     expect(listed.map(({ name }) => name)).toEqual(BACKEND_NAMES);
     expect(listed).toEqual(
