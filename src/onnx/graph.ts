@@ -1,5 +1,6 @@
 // A graph under construction: inputs, initializers and nodes in the order they are made, and the tape of
 // differentiable steps that backward.ts walks. Operators with their checks are in operators/.
+import { encode } from "../tensor/encode.ts";
 import { type Dim, product } from "./dim.ts";
 import type { ElementType } from "./element-type.ts";
 import { isStandard, OPERATORS, OPSET, type OperatorName, type Opset } from "./operators/table.ts";
@@ -109,11 +110,7 @@ export class Graph {
   }
 
   /** A constant tensor of few or many numbers, held in the model. Small ones are shared. */
-  constant(
-    type: "float32" | "float64" | "int32" | "int64",
-    shape: readonly number[],
-    numbers: ArrayLike<number>,
-  ): Value {
+  constant(type: Exclude<ElementType, "bool">, shape: readonly number[], numbers: ArrayLike<number>): Value {
     const size = product(shape);
     if (size !== numbers.length) {
       throw new RangeError(
@@ -267,15 +264,16 @@ export interface EmitOptions {
   readonly attributes?: Readonly<Record<string, Attribute>>;
 }
 
-function constantBytes(
-  type: "float32" | "float64" | "int32" | "int64",
-  numbers: ArrayLike<number>,
-): Uint8Array {
+function constantBytes(type: Exclude<ElementType, "bool">, numbers: ArrayLike<number>): Uint8Array {
   switch (type) {
     case "float32":
       return bytesOf(Float32Array.from(numbers));
     case "float64":
       return bytesOf(Float64Array.from(numbers));
+    case "float16":
+      return encode(Float32Array.from(numbers), "F16");
+    case "bfloat16":
+      return encode(Float32Array.from(numbers), "BF16");
     case "int32":
       return bytesOf(Int32Array.from(numbers));
     case "int64":

@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, readdir, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { EMBEDDING } from "../architectures/decoder.ts";
 import { UsageError } from "../errors.ts";
 import type { Model } from "../hub/model.ts";
 import { TOOL } from "../tool.ts";
@@ -48,6 +49,25 @@ export async function exportArtifacts(
     await rm(aside, { recursive: true, force: true });
     throw error;
   }
+}
+
+/**
+ * Checks what of an export can be checked before anything is selected: for a look before a long scan.
+ *
+ * @returns the longest sequence that the artifacts will take.
+ * @throws UsageError as {@link exportArtifacts}, but for the selection.
+ *
+ * @example
+ * const { maxSequence } = await checkExport(model, { out: "artifacts", chatTemplate: "chatml" });
+ */
+export async function checkExport(
+  model: Model,
+  options: ExportOptions,
+): Promise<{ readonly maxSequence: number }> {
+  await checkFree(resolve(options.out));
+  // A parameter that every family has stands for what will be selected.
+  const { maxSequence } = await planExport(model, { parameterNames: [EMBEDDING] }, options);
+  return { maxSequence };
 }
 
 async function checkFree(out: string): Promise<void> {
@@ -99,6 +119,8 @@ function manifestHead({
         ...(sha256 === null ? {} : { sha256 }),
       })),
     },
+    computeDtype: options.computeDtype ?? "float32",
+    recompute: options.recompute ?? "none",
     selection: {
       source: selection.source ?? "names given",
       parameterNames: [...divided.tensors.values()]
@@ -106,6 +128,7 @@ function manifestHead({
         .map(({ name }) => name),
     },
     chatTemplate: options.chatTemplate ?? "chatml",
+    trainEmbeddings: options.trainEmbeddings ?? "new-rows",
     addedTokens: tokenizer.addedTokens,
     vocabularySize: config.vocabularySize + (newRows[0]?.count ?? 0),
     maxSequence,

@@ -1,6 +1,7 @@
 // What an export will be: decided and checked before the first byte is written.
 import { decoderConfig } from "../architectures/architectures.ts";
 import { type DecoderConfig, EMBEDDING, HEAD } from "../architectures/decoder.ts";
+import type { ComputeDType } from "../backend.ts";
 import type { TemplateKind } from "../chat/template.ts";
 import { UsageError } from "../errors.ts";
 import type { Model, ModelTensor } from "../hub/model.ts";
@@ -40,6 +41,11 @@ export interface ExportOptions {
   readonly headChunks?: number;
   /** Whether each layer is computed again in the backward pass: less memory, more time. Default `none`. */
   readonly recompute?: "none" | "layers";
+  /**
+   * In what activations and matrix products are computed, where the backend that will run the graphs computes in it.
+   * Parameters, gradients, loss, logits and the statistics of norms and softmax are float32 all the same. Default `float32`.
+   */
+  readonly computeDtype?: ComputeDType;
   /** Constants of the optimizer; default: torch's for AdamW. */
   readonly adamw?: Partial<AdamWConstants>;
 }
@@ -87,6 +93,11 @@ export async function planExport(
   if (form === "ort-training" && options.weights === "reference") {
     throw new UsageError(
       `Cannot export ${model.id} in the form ort-training with weights "reference": its checkpoint holds a copy of them; leave that out, or export the form standard`,
+    );
+  }
+  if (form === "ort-training" && (options.computeDtype ?? "float32") !== "float32") {
+    throw new UsageError(
+      `Cannot export ${model.id} in the form ort-training to compute in ${options.computeDtype}: its kernels compute in float32; leave the compute dtype out, or export the form standard`,
     );
   }
   const config = decoderConfig(model.config);

@@ -1,5 +1,7 @@
 // manifest.json of training artifacts, schema version 1: what is in the folder, and what each graph takes and gives.
 
+import type { ComputeDType } from "../backend.ts";
+
 /** Version of the schema below. */
 export const MANIFEST_VERSION = 1;
 
@@ -65,6 +67,10 @@ export interface Manifest {
   /** What runs the graphs: any ONNX Runtime, or its training builds up to 1.19.2. */
   readonly form: "standard" | "ort-training";
   readonly opset: number;
+  /** In what the graphs compute between their inputs and outputs, which are float32 all the same. */
+  readonly computeDtype: ComputeDType;
+  /** Whether the backward pass computes each layer's activations again. */
+  readonly recompute: "none" | "layers";
   readonly weights: "reference" | "copy";
   /** Real folder that external data is relative to: the model's for `reference`; null for `copy`, which is its own. */
   readonly weightsFolder: string | null;
@@ -74,6 +80,8 @@ export interface Manifest {
     readonly parameterNames: readonly string[];
   };
   readonly chatTemplate: "chatml" | "model" | "none";
+  /** Which rows of embedding and head were asked to train beside the selection. */
+  readonly trainEmbeddings: "new-rows" | "all" | "none";
   readonly addedTokens: readonly AddedToken[];
   /** Rows of the embedding, new ones included. */
   readonly vocabularySize: number;
@@ -100,3 +108,8 @@ export type ManifestForm = Pick<
   | "optimizer"
   | "checkpoint"
 >;
+
+/** The base model as `openModel` takes its name. */
+export function baseModelId({ model }: Pick<Manifest, "model">): string {
+  return model.revision === null ? model.id : `${model.id}@${model.revision}`;
+}

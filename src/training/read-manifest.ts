@@ -77,6 +77,11 @@ function checkManifest(document: unknown): asserts document is Manifest {
     expectSize(sizeBytes, "model.files[].sizeBytes");
   }
   expect(["standard", "ort-training"].includes(String(root.form)), "form", "standard or ort-training");
+  const embeddings = ["new-rows", "all", "none"];
+  expect(embeddings.includes(String(root.trainEmbeddings)), "trainEmbeddings", embeddings.join(", "));
+  const dtypes = ["float32", "float16", "bfloat16"];
+  expect(dtypes.includes(String(root.computeDtype)), "computeDtype", "float32, float16 or bfloat16");
+  expect(["none", "layers"].includes(String(root.recompute)), "recompute", "none or layers");
   const { weightsFolder } = root;
   expect(weightsFolder === null || typeof weightsFolder === "string", "weightsFolder", "a folder or null");
   expectSize(root.vocabularySize, "vocabularySize");

@@ -98,7 +98,26 @@ test("the manifest states every input and output, and is read back", async () =>
   ]);
 });
 
-test("the same export gives the same bytes, and copies no frozen weight", async () => {
+/** Which of the model's tensors stand, byte for byte, somewhere in the files of a folder. */
+async function tensorsWithin(folder: string, model: Model): Promise<readonly string[]> {
+  const names = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = names.filter((entry) => entry.isFile());
+  const contents = await Promise.all(files.map(({ parentPath, name }) => readFile(join(parentPath, name))));
+  const weights = await readFile(join(model.folder ?? "", "model.safetensors"));
+  const isWithin = ({ begin, end }: { begin: number; end: number }) =>
+    contents.some((content) => content.includes(weights.subarray(begin, end)));
+  return [...model.tensors.values()].filter(isWithin).map(({ name }) => name);
+}
+
+test("an export by reference copies no frozen weight, one by copy all of them", async () => {
+  const { model } = await openFixture(QWEN);
+  const reference = await exported(model);
+  expect(new Set(await tensorsWithin(reference.folder, model))).toEqual(new Set(SOME));
+  const copy = await exported(model, { weights: "copy" });
+  expect(await tensorsWithin(copy.folder, model)).toEqual([...model.tensors.keys()]);
+});
+
+test("the same export gives the same bytes", async () => {
   const { model } = await openFixture(QWEN);
   const hashes = await Promise.all(
     [1, 2].map(async () => {
@@ -230,6 +249,29 @@ test.each([
   const parent = await temporaryFolder();
   await expect(exported(model, { ...options, out: join(parent, "artifacts") })).rejects.toThrow(message);
   expect(await readdir(parent)).toEqual([]);
+});
+
+test.each([
+  [
+    "without a word in config.json",
+    {},
+    /layers\.0\.mlp\.up_proj\.weight has dtype F8_E4M3, of which graphs read only F64, F32, F16 and BF16; use the model before/,
+  ],
+  ["by config.json", { quantization_config: { quant_method: "fp8" } }, /quantization_config/],
+])("an 8-bit checkpoint is an error that says so, %s", async (_, fields, message) => {
+  const folder = join(await temporaryFolder(), "eight-bit");
+  const { model } = await openFixture(QWEN);
+  const bytes = await readFile(`${FIXTURES}${QWEN}/model.safetensors`);
+  const tensors = [...model.tensors.values()].map(({ name, dtype, shape, begin, end }) =>
+    name === "model.layers.0.mlp.up_proj.weight"
+      ? { name, dtype: "F8_E4M3" as const, shape, blocks: [new Uint8Array((end - begin) / 4)] }
+      : { name, dtype, shape, blocks: [bytes.subarray(begin, end)] },
+  );
+  await mkdir(folder);
+  await writeSafetensors(join(folder, "model.safetensors"), tensors);
+  await writeFile(join(folder, "config.json"), JSON.stringify({ ...model.config, ...fields }));
+  await using quantised = await openModel(folder);
+  await expect(exported(quantised)).rejects.toThrow(message);
 });
 
 test("a folder that holds something is not written to", async () => {

@@ -82,7 +82,7 @@ export async function sourceOf(
   model: Model,
   trained: readonly string[],
   chunks: number,
-  recompute: "none" | "layers" = "none",
+  { recompute = "none", type = "float32" }: Partial<Pick<GraphSource, "recompute" | "type">> = {},
 ): Promise<{ source: GraphSource; folder: string }> {
   const config = decoderConfig(model.config);
   const { folder, locate } = await referenceWeights(model, model.folder ?? "");
@@ -94,7 +94,7 @@ export async function sourceOf(
     queryChunks: chunks,
     headChunks: chunks,
     recompute,
-    type: "float32",
+    type,
   };
   return { source, folder };
 }

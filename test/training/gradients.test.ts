@@ -50,7 +50,7 @@ describe.each(CASES)("%s", (name) => {
   test("gradients are torch's where layers are computed again", async () => {
     const { model, batch, gradients } = await openFixture(name);
     const trained = [...gradients.keys()];
-    const { source, folder } = await sourceOf(model, trained, 2, "layers");
+    const { source, folder } = await sourceOf(model, trained, 2, { recompute: "layers" });
     const run = await openGraph(trainingGraph(source), folder);
     const results = await run(await feedsOf(model, batch, trained));
     for (const [parameter, expected] of gradients) {

@@ -1,11 +1,11 @@
 // The loss of next tokens, with the head that makes the logits: logits are as large as rows times vocabulary, so they are made
 // and used up chunk by chunk, and the gradient is computed while they are at hand.
 import type { Dim } from "../dim.ts";
-import type { ElementType } from "../element-type.ts";
+import { type ElementType, statisticsType } from "../element-type.ts";
 import type { Graph, Value } from "../graph.ts";
 import { add, cast, exp, log, mul, plus, scalar, scale, sub } from "../operators/elementwise.ts";
 import { gatherElements, scatterElements } from "../operators/indexing.ts";
-import { concat, dimOf, sizeOf, slice } from "../operators/layout.ts";
+import { concat, corner, dimOf, sizeOf, slice } from "../operators/layout.ts";
 import { gemm } from "../operators/matrices.ts";
 import { argMax, reduceMax, softmax, total } from "../operators/reductions.ts";
 import { cuts } from "./attention-plan.ts";
@@ -146,7 +146,7 @@ function chunkOf(
     blocks.map(({ converted }) => gemm(g, [hidden, converted], { transposeB: true })),
     { axis: 1, size: vocabulary },
   );
-  const exact = type === "float64" ? "float64" : "float32";
+  const exact = statisticsType(type);
   const logits = cast(g, product, exact);
   const probabilities = softmax(g, logits);
   // log sum exp: the largest probability is exp(largest logit) / sum, and at least 1 / vocabulary.
@@ -207,11 +207,4 @@ function hiddenGradient(
   return after
     .map((gradient) => scale(g, corner(g, gradient), 0))
     .reduce((sum, zero) => add(g, sum, zero), concat(g, parts, { axis: 0, size: rows }));
-}
-
-/** The first element of a matrix, of shape [1, 1]. */
-function corner(g: Graph, x: Value): Value {
-  const [zero, one] = [g.constant("int64", [1], [0]), g.constant("int64", [1], [1])];
-  const row = slice(g, x, { axis: 0, begin: zero, end: one, size: 1 });
-  return slice(g, row, { axis: 1, begin: zero, end: one, size: 1 });
 }
