@@ -199,21 +199,57 @@ static void update_trailing(double *g, int ld, int o, int k, const double *vxv) 
                                  g + ((long)(first + j) * ld + o + i * 4) * 4, 2 * b);
 }
 
+// The places of a panel's matrices in the workspace.
+typedef struct {
+  int o, k;  // the trailing matrix: its first row, and its order
+  double *v, *packed, *vxv;
+} Panel;
+
+static Panel panel_at(int n, int j, Workspace *ws) {
+  const int o = j + b, k = n - o;
+  double *v = ws->matrices, *packed = v + (long)k * b;
+  return (Panel){o, k, v, packed, packed + (long)k * b};
+}
+
+// The four steps of reduce_panel, one after the other, for j < n - b.
+// First: stores columns j .. j + b - 1 in the band and packs the reflectors that make them so.
+EXPORT(factorPanel) void factor_columns(double *g, int ld, int n, int j, double *band, Workspace *ws) {
+  const Panel panel = panel_at(n, j, ws);
+  for (int c = j; c < panel.o; c++)
+    for (int i = c; i < panel.o; i++) band[(long)c * BAND_LD + i - c] = g[((long)(i / 4) * ld + c) * 4 + i % 4];
+  if (panel.k == 0) return;
+  gather_panel(g, ld, j, panel.k, panel.v);
+  factor_panel(panel.v, panel.k, ws->tau, ws->r, ws->t8);
+  for (int c = 0; c < b; c++)
+    for (int i = 0; i <= c; i++) band[(long)(j + c) * BAND_LD + b + i - c] = ws->r[c * b + i];
+  pack_reflectors(panel.v, panel.k, panel.packed, panel.vxv);
+}
+
+// Second: Y = A V.
+EXPORT(multiplyPanel) void multiply_panel(const double *g, int ld, int n, int j, Workspace *ws) {
+  const Panel panel = panel_at(n, j, ws);
+  multiply_trailing(g, ld, panel.o, panel.k, panel.packed, panel.vxv);
+}
+
+// Third: X from Y.
+EXPORT(formPanel) void form_panel(int n, int j, Workspace *ws) {
+  const Panel panel = panel_at(n, j, ws);
+  small_matrices(ws, panel.k, panel.packed, panel.vxv);
+  form_x(ws, panel.k, panel.vxv);
+}
+
+// Fourth: A -= V X^T + X V^T.
+EXPORT(updatePanel) void update_panel(double *g, int ld, int n, int j, Workspace *ws) {
+  const Panel panel = panel_at(n, j, ws);
+  update_trailing(g, ld, panel.o, panel.k, panel.vxv);
+}
+
 // Reduces columns j .. j + b - 1 of g (order n, a multiple of b) and stores them in the band: column-major, lower,
 // band[c * BAND_LD + i] = A(c + i, c). Call for j = 0, b, .. n - b. The rows of the band below b are left alone.
 EXPORT(reducePanel) void reduce_panel(double *g, int ld, int n, int j, double *band, Workspace *ws) {
-  const int o = j + b, k = n - o;
-  for (int c = j; c < o; c++)
-    for (int i = c; i < o; i++) band[(long)c * BAND_LD + i - c] = g[((long)(i / 4) * ld + c) * 4 + i % 4];
-  if (k == 0) return;
-  double *v = ws->matrices, *packed = v + (long)k * b, *vxv = packed + (long)k * b;
-  gather_panel(g, ld, j, k, v);
-  factor_panel(v, k, ws->tau, ws->r, ws->t8);
-  for (int c = 0; c < b; c++)
-    for (int i = 0; i <= c; i++) band[(long)(j + c) * BAND_LD + b + i - c] = ws->r[c * b + i];
-  pack_reflectors(v, k, packed, vxv);
-  multiply_trailing(g, ld, o, k, packed, vxv);
-  small_matrices(ws, k, packed, vxv);
-  form_x(ws, k, vxv);
-  update_trailing(g, ld, o, k, vxv);
+  factor_columns(g, ld, n, j, band, ws);
+  if (j + b == n) return;
+  multiply_panel(g, ld, n, j, ws);
+  form_panel(n, j, ws);
+  update_panel(g, ld, n, j, ws);
 }
