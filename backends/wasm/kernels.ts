@@ -56,7 +56,6 @@ export interface Kernels {
   factorPanel(gram: number, ld: number, order: number, j: number, band: number, workspace: number): void;
   multiplyPanel(gram: number, ld: number, order: number, j: number, workspace: number): void;
   formPanel(order: number, j: number, workspace: number): void;
-  updatePanel(gram: number, ld: number, order: number, j: number, workspace: number): void;
   chaseBulges(band: number, n: number, s0: number): void;
   sweepGroup(): number;
   bandWidth(): number;
@@ -99,7 +98,6 @@ const FUNCTIONS = [
   "factorPanel",
   "multiplyPanel",
   "formPanel",
-  "updatePanel",
   "chaseBulges",
   "sweepGroup",
   "bandWidth",
