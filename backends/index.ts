@@ -1,8 +1,21 @@
 // The table of backends, each imported when it is asked for, and the choice of one. To write a new one, add its row.
-import type { Availability, Backend, BackendEntry, BackendOptions, Capability } from "../src/backend.ts";
+import { join } from "node:path";
+import type {
+  Availability,
+  Backend,
+  BackendEntry,
+  BackendOptions,
+  Capability,
+  ComputeDType,
+} from "../src/backend.ts";
+import { defaultCacheFolder } from "../src/cache-folder.ts";
 import { BackendUnavailableError, UsageError } from "../src/errors.ts";
+import { type FastestBackend, findFastest, openFastest } from "./calibration/fastest.ts";
 
-/** In the order in which `auto` tries them. */
+export type { Calibration, Failure, Timing } from "./calibration/choice.ts";
+export type { FastestBackend };
+
+/** In the order in which `auto` tries them for sessions, and which decides between equally fast ones for singular values. */
 const BACKENDS = {
   wasm: () => import("./wasm/index.ts"),
   reference: () => import("./reference/index.ts"),
@@ -14,7 +27,7 @@ const BACKENDS = {
 /** A backend that this version has. */
 export type BackendName = keyof typeof BACKENDS;
 
-/** The backends that this version has, in the order in which `auto` tries them. */
+/** The backends that this version has, in the order in which `auto` tries them for training. */
 export const BACKEND_NAMES: readonly BackendName[] = Object.freeze(
   Object.keys(BACKENDS).filter(isBackendName),
 );
@@ -27,47 +40,118 @@ function isBackendName(name: string): name is BackendName {
 export interface ListedBackend {
   readonly name: BackendName;
   readonly capabilities: readonly Capability[];
+  /** In what the graphs that it runs may compute; empty where it runs none. */
+  readonly computeDtypes: readonly ComputeDType[];
   readonly availability: Availability;
 }
 
-/** Every backend of this version and whether it can run here, in the order in which `auto` tries them. */
+/** Every backend of this version and whether it can run here, in the order of {@link BACKEND_NAMES}. */
 export async function listBackends(): Promise<readonly ListedBackend[]> {
   return Promise.all(
     BACKEND_NAMES.map(async (name) => {
-      const entry = await BACKENDS[name]();
-      return { name, capabilities: entry.capabilities, availability: await entry.availability() };
+      const entry: BackendEntry = await BACKENDS[name]();
+      const { capabilities, computeDtypes = [] } = entry;
+      return { name, capabilities, computeDtypes, availability: await entry.availability() };
     }),
   );
 }
 
-/** Options of {@link openBackend}. */
-export interface OpenBackendOptions extends BackendOptions {
-  /** What the backend must be able to do. Default: `singularValues`. */
+/** What a backend is needed for. */
+export interface BackendRequirement {
+  /** What it must be able to do. Default: `singularValues`. */
   readonly capability?: Capability;
+  /** In what the graphs to run compute. Default: whatever it may be. */
+  readonly computeDtype?: ComputeDType;
+}
+
+/** Options of {@link openBackend}. */
+export interface OpenBackendOptions extends BackendOptions, BackendRequirement {
+  /** Where `auto` keeps its calibrations; default: {@link defaultCalibrationFolder}. */
+  readonly calibrationFolder?: string;
 }
 
 /** An open backend and how it came to be chosen. */
 export interface OpenedBackend {
   readonly backend: Backend;
-  /** For a person to read: what `auto` took, why not the ones before it, and a precision other than the one asked for. */
+  /** For a person to read: what `auto` took and why, and a precision other than the one asked for. */
   readonly notes: readonly string[];
 }
 
+/** Where calibrations are kept when the caller names no folder: `calibrations` in `$SPECTRUM_CACHE`, else in the user's cache. */
+export function defaultCalibrationFolder(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): string {
+  return join(defaultCacheFolder(env), "calibrations");
+}
+
 /**
- * Opens the backend of that name, or with `auto` the first that has the capability and can run here.
+ * Opens the backend of that name. With `auto` it is, for sessions, the first that can run here; for singular values the
+ * fastest that computes in the precision asked for. Where there are several, a calibration of one to two seconds says
+ * which; it is stored and counts from then on, so that every scan of this machine takes the same.
  *
  * @example
  * const { backend } = await openBackend("auto", { precision: "exact" });
  * const values = await backend.singularValues?.({ shape: [2, 2], dtype: "F32", rows: [bytes] });
  * await backend.close();
  *
- * @throws UsageError when there is no such backend, or it lacks the capability; BackendUnavailableError when it cannot
- * run here, or when `auto` finds none that can.
+ * @throws UsageError when there is no such backend, or it lacks the capability, or does not compute in the dtype;
+ * BackendUnavailableError when it cannot run here, or when `auto` finds none that can.
  */
 export async function openBackend(choice: string, options: OpenBackendOptions): Promise<OpenedBackend> {
   const { capability = "singularValues" } = options;
+  if (choice !== "auto") {
+    const entry = await chosenEntry(choice, options);
+    return withPrecision(await entry.open(options), options, []);
+  }
+  if (capability === "session") {
+    const { entry, notes } = await firstAvailable(options);
+    return withPrecision(await entry.open(options), options, notes);
+  }
+  const { backend, notes } = await openFastest(await backendsWith(capability), fastestOptions(options));
+  return withPrecision(backend, options, notes);
+}
+
+/** Options of {@link fastestBackend}. */
+export interface FastestBackendOptions extends BackendOptions {
+  /** Time the backends anew, and store that. Default false. */
+  readonly calibrate?: boolean;
+  /** As in {@link OpenBackendOptions}. */
+  readonly calibrationFolder?: string;
+}
+
+/**
+ * Which backend `auto` takes for singular values, and by which calibration.
+ *
+ * @example
+ * const { backend, why } = await fastestBackend({ precision: "exact", calibrate: true });
+ * console.log(`${backend}: ${why}`);
+ *
+ * @throws BackendUnavailableError when none can run here, or all fail.
+ */
+export async function fastestBackend(options: FastestBackendOptions): Promise<FastestBackend> {
+  const { calibrate = false } = options;
+  return findFastest(await backendsWith("singularValues"), { ...fastestOptions(options), calibrate });
+}
+
+function fastestOptions<T extends { readonly calibrationFolder?: string }>(
+  options: T,
+): T & { readonly calibrationFolder: string } {
+  return { ...options, calibrationFolder: options.calibrationFolder ?? defaultCalibrationFolder() };
+}
+
+/**
+ * Checks that {@link openBackend} would open the backend of that name, without opening it; `auto` is looked for.
+ *
+ * @throws as {@link openBackend}.
+ */
+export async function checkBackend(choice: string, requirement: BackendRequirement): Promise<void> {
+  if (choice === "auto") await firstAvailable(requirement);
+  else await chosenEntry(choice, requirement);
+}
+
+async function chosenEntry(choice: string, requirement: BackendRequirement): Promise<BackendEntry> {
+  const { capability = "singularValues", computeDtype } = requirement;
   const capable = await backendsWith(capability);
-  if (choice === "auto") return openFirst(capable, options);
   const entry = capable.find(({ name }) => name === choice);
   if (entry === undefined) {
     const reason = isBackendName(choice) ? `it has no ${capability}` : "there is no such backend";
@@ -76,13 +160,33 @@ export async function openBackend(choice: string, options: OpenBackendOptions): 
       `Cannot use the backend "${choice}": ${reason}; choose auto, ${names.slice(0, -1).join(", ")} or ${names.at(-1)}`,
     );
   }
+  if (computeDtype !== undefined) checkComputes(entry, computeDtype);
   const available = await entry.availability();
   if (!available.ok) {
     throw new BackendUnavailableError(
       `Cannot use the backend "${choice}": ${available.reason}; ${available.fix}`,
     );
   }
-  return openEntry(entry, options, []);
+  return entry;
+}
+
+/**
+ * Checks that a backend runs graphs that compute in a dtype.
+ *
+ * @throws UsageError naming the backend, the dtype, and what else to do.
+ */
+export function checkComputes(
+  { name, computeDtypes = [] }: Pick<BackendEntry, "name" | "computeDtypes">,
+  dtype: ComputeDType,
+): void {
+  if (computeDtypes.includes(dtype)) return;
+  throw new UsageError(
+    `Cannot compute in ${dtype} on the backend ${name}, ${computesIn(computeDtypes)}; export the model for one of these, or choose a backend that computes in ${dtype}`,
+  );
+}
+
+function computesIn(dtypes: readonly ComputeDType[]): string {
+  return dtypes.length === 0 ? "which runs no graphs" : `which computes in ${dtypes.join(" and ")}`;
 }
 
 async function backendsWith(capability: Capability): Promise<readonly BackendEntry[]> {
@@ -90,29 +194,31 @@ async function backendsWith(capability: Capability): Promise<readonly BackendEnt
   return entries.filter(({ capabilities }) => capabilities.includes(capability));
 }
 
-async function openFirst(
-  entries: readonly BackendEntry[],
-  options: OpenBackendOptions,
-): Promise<OpenedBackend> {
+async function firstAvailable({
+  capability = "singularValues",
+  computeDtype,
+}: BackendRequirement): Promise<{ readonly entry: BackendEntry; readonly notes: readonly string[] }> {
   const notes: string[] = [];
-  for (const entry of entries) {
+  for (const entry of await backendsWith(capability)) {
     const availability = await entry.availability();
     if (!availability.ok) {
       notes.push(`${entry.name} cannot run here: ${availability.reason}; ${availability.fix}`);
       continue;
     }
+    const { computeDtypes = [] } = entry;
+    if (computeDtype !== undefined && !computeDtypes.includes(computeDtype)) {
+      notes.push(
+        `${entry.name} does not compute in ${computeDtype}, but in ${computeDtypes.join(" and ")}: export the model for one of these`,
+      );
+      continue;
+    }
     notes.push(`auto took the backend ${entry.name}`);
-    return openEntry(entry, options, notes);
+    return { entry, notes };
   }
   throw new BackendUnavailableError(`Cannot use any backend: ${notes.join("; ")}`);
 }
 
-async function openEntry(
-  entry: BackendEntry,
-  options: BackendOptions,
-  notes: readonly string[],
-): Promise<OpenedBackend> {
-  const backend = await entry.open(options);
+function withPrecision(backend: Backend, options: BackendOptions, notes: readonly string[]): OpenedBackend {
   if (backend.precision === options.precision) return { backend, notes };
   const note = `the backend ${backend.name} has no precision ${options.precision} in this version: it computes ${backend.precision}`;
   return { backend, notes: [...notes, note] };

@@ -1,11 +1,11 @@
-// A process of its own that trains artifacts for some steps as users do, through `train`, and states what each step took.
+// A process of its own that trains artifacts for some steps as users do, through `trainBatches`, and states what each step took.
 // Started by train.bench.ts: node train-steps.js <artifacts> <batches.json> <result.json>
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openBackend } from "../backends/index.ts";
 import type { Backend, GraphSession } from "../src/backend.ts";
 import type { BatchSource } from "../src/training/batch-source.ts";
-import { train } from "../src/training/trainer.ts";
+import { trainBatches } from "../src/training/trainer.ts";
 
 /** The work of one process, ours or the peer's. */
 export interface StepsToTake {
@@ -43,8 +43,9 @@ async function takeSteps(artifacts: string, work: StepsToTake): Promise<StepCost
     threads,
   });
   const runs: number[] = [];
-  const steps = train(artifacts, {
+  const steps = trainBatches(artifacts, {
     backend: withTimedRuns(backend, runs),
+    threads,
     batches: sourceOf(sequences),
     out: join(artifacts, `run-${process.pid}`),
     // One more than are taken: the run is left before its last step, which would write a checkpoint.
@@ -89,10 +90,11 @@ function sourceOf(sequences: StepsToTake["sequences"]): BatchSource {
 
 /** The backend, with the milliseconds of each run of a graph noted. */
 function withTimedRuns(backend: Backend, runs: number[]): Backend {
-  const { name, version, precision, concurrency } = backend;
+  const { name, computeDtypes = [], version, precision, concurrency } = backend;
   const close = () => backend.close();
   return {
     name,
+    computeDtypes,
     version,
     precision,
     concurrency,

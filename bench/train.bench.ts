@@ -318,13 +318,18 @@ function summarize(what: Pick<Summary, "model" | "share" | "name">, runs: Runs |
 
 function print(model: string, summaries: readonly Summary[], exports: readonly Exported[]): void {
   const ms = ({ min, median }: Spread) => `${min.toFixed(0)} / ${median.toFixed(0)}`;
-  console.log(`\n${model}: milliseconds, least / median`);
+  const valuesAt = (share: number) =>
+    (exports.find((other) => other.share === share)?.trainedBytes ?? Number.NaN) / 4;
+  console.log(
+    `\n${model}: milliseconds, least / median; nanoseconds of clip + optimizer for each trained value`,
+  );
   console.table(
     summaries.map(({ share, name, forwardBackwardMs, updateMs, stepMs, cpuMs, peakBytes }) => ({
       selection: `${share} %`,
       by: name,
       "forward + backward": ms(forwardBackwardMs),
       "clip + optimizer": ms(updateMs),
+      "ns a value": ((1e6 * updateMs.min) / valuesAt(share)).toFixed(2),
       step: ms(stepMs),
       processors: ms(cpuMs),
       "peak MB": Math.round(peakBytes.median / 1e6),

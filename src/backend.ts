@@ -1,5 +1,6 @@
 // The backend contract: what a backend can do, and whether it can do it here. Implementations are in ../backends,
 // one folder each; the table of them is ../backends/index.ts.
+import type { SvdOptions, TruncatedSvd } from "./backend-svd.ts";
 import type { MatrixDType } from "./tensor/dtype.ts";
 
 /** Whether a backend can run on this machine; when not, `reason` says why and `fix` what to install or set. */
@@ -31,8 +32,11 @@ export interface MatrixSource {
   readonly rereadable?: boolean;
 }
 
+/** Element type of the activations and matrix products in a graph. */
+export type ComputeDType = "float32" | "float16" | "bfloat16";
+
 /** What a backend may be able to do: the optional methods of {@link Backend}. */
-export type Capability = "singularValues" | "session";
+export type Capability = "singularValues" | "svd" | "session";
 
 /** An ONNX graph to run. */
 export interface GraphSource {
@@ -66,11 +70,23 @@ export interface GraphRun {
   readonly feeds: ReadonlyMap<string, GraphTensor>;
 }
 
+/** Frozen weights that a backend converts at load, and holds so: it cannot convert them while it runs. */
+export interface FoldedWeights {
+  /** In the checkpoint, of `sizeBytes` in all. */
+  readonly dtype: ComputeDType;
+  readonly sizeBytes: number;
+  /** In memory, of `castBytes` in all. */
+  readonly castDtype: ComputeDType;
+  readonly castBytes: number;
+}
+
 /** A loaded graph. It owns a thread, and memory on a device, until closed. */
 export interface GraphSession extends AsyncDisposable {
   /** Element type of each input: an `int64` of the file may be an `int32` here. */
   readonly inputs: ReadonlyMap<string, GraphDType>;
   readonly outputs: ReadonlyMap<string, GraphDType>;
+  /** By pairs of dtypes; empty where the backend reads weights as they are. */
+  readonly foldedWeights?: readonly FoldedWeights[];
   /**
    * Runs the graph and computes the outputs of these names. The feeds' buffers are handed over, which detaches the
    * caller's arrays, and come back with the outputs; after a run that failed they are gone. Runs wait for each other.
@@ -92,6 +108,8 @@ export interface BackendOptions {
 /** An open backend. It owns threads or device memory until closed. */
 export interface Backend extends AsyncDisposable {
   readonly name: string;
+  /** In what the graphs that it runs may compute; without `session` left out. */
+  readonly computeDtypes?: readonly ComputeDType[];
   /** Version of the numerics: changes whenever a result may change in any bit. Part of the cache key of scores. */
   readonly version: string;
   readonly precision: Precision;
@@ -106,6 +124,23 @@ export interface Backend extends AsyncDisposable {
    */
   singularValues?(matrix: MatrixSource): Promise<Float64Array>;
   /**
+   * The leading singular triplets of one matrix, with bounds on their errors. The same seed gives the same bits,
+   * whatever the number of threads.
+   *
+   * @param rank - how many triplets: 1 to min(rows, columns).
+   * @example
+   * const { backend } = await openBackend("auto", { precision: "exact", capability: "svd" });
+   * const elements = Float32Array.of(3, 0, 0, 4, 0, 0); // 3 x 2
+   * const bytes = new Uint8Array(elements.buffer);
+   * const top = await backend.svd?.({ shape: [3, 2], dtype: "F32", rows: [bytes], rereadable: true }, 1, { seed: 1 });
+   * console.log(top?.s, top?.bounds, top?.converged); // 4, within 1e-14, true
+   * await backend.close();
+   *
+   * @throws UsageError when the rank or an option is out of range; MatrixError when the matrix holds NaN or Infinity,
+   * or is larger than the backend can take; RangeError when its rows do not add up to its shape.
+   */
+  svd?(matrix: MatrixSource, rank: number, options?: SvdOptions): Promise<TruncatedSvd>;
+  /**
    * Loads a graph.
    *
    * @throws Error naming the graph when the runtime refuses it.
@@ -119,6 +154,12 @@ export interface Backend extends AsyncDisposable {
 export interface BackendEntry {
   readonly name: string;
   readonly capabilities: readonly Capability[];
+  /** In what the graphs that it runs may compute; without `session` left out. */
+  readonly computeDtypes?: readonly ComputeDType[];
+  /** False where singular values are never `exact`: then `auto` does not take it for those. Default true. */
+  readonly exact?: boolean;
+  /** True for one that is correct and slow: `auto` takes it for singular values only where nothing else can run. */
+  readonly lastResort?: boolean;
   availability(): Promise<Availability>;
   /** @throws BackendUnavailableError where `availability` is not ok. */
   open(options: BackendOptions): Promise<Backend>;

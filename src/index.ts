@@ -2,10 +2,18 @@
 export {
   BACKEND_NAMES,
   type BackendName,
+  type Calibration,
+  checkBackend,
+  defaultCalibrationFolder,
+  type Failure,
+  type FastestBackend,
+  type FastestBackendOptions,
+  fastestBackend,
   type ListedBackend,
   listBackends,
   type OpenedBackend,
   openBackend,
+  type Timing,
 } from "../backends/index.ts";
 export { decoderConfig } from "./architectures/architectures.ts";
 export type {
@@ -13,13 +21,17 @@ export type {
   Backend,
   BackendEntry,
   BackendOptions,
+  ComputeDType,
   MatrixSource,
   Precision,
 } from "./backend.ts";
+export type { SvdOptions, TruncatedSvd } from "./backend-svd.ts";
 export type { Message } from "./chat/conversation.ts";
+export type { PackingProgress } from "./chat/packed-dataset.ts";
 export type { TemplateKind } from "./chat/template.ts";
 export { BackendUnavailableError, HubError, MatrixError, UsageError } from "./errors.ts";
 export type { ByteRange, Model, ModelFile, ModelTensor } from "./hub/model.ts";
+export type { OpenDatasetOptions } from "./hub/open-dataset.ts";
 export { type OpenModelOptions, openModel } from "./hub/open-model.ts";
 export { type HubSettings, type HubSettingsOptions, hubSettings } from "./hub/settings.ts";
 export type { DownloadProgress } from "./hub/snapshot.ts";
@@ -27,7 +39,7 @@ export { findModules } from "./modules/find-modules.ts";
 export type { ModelModule, ModuleKind } from "./modules/module.ts";
 export { type HeatMapOptions, renderHeatMap } from "./report/heat-map.ts";
 export type { ColorDepth, ReportStyle } from "./report/paint.ts";
-export { type DownloadState, renderDownload, renderProgress } from "./report/progress.ts";
+export { type DownloadState, renderDownload, renderPacking, renderProgress } from "./report/progress.ts";
 export { renderSelection } from "./report/selection.ts";
 export { renderSummary } from "./report/summary.ts";
 export { renderTable, type TableOptions } from "./report/table.ts";
@@ -60,8 +72,10 @@ export type { ScanProgress } from "./snr/scan-progress.ts";
 export { defaultScoreCacheFolder } from "./snr/score-cache.ts";
 export { TOOL } from "./tool.ts";
 export { type AnswerOptions, answer } from "./training/answer.ts";
-export { type Artifacts, exportArtifacts } from "./training/artifacts.ts";
+export { type Artifacts, checkExport, exportArtifacts } from "./training/artifacts.ts";
+export type { ArtifactsFolder } from "./training/artifacts-folder.ts";
 export { openTrainingData, type TrainingData, type TrainingDataOptions } from "./training/data.ts";
+export { fetchDataset } from "./training/dataset.ts";
 export type { Evaluation } from "./training/evaluate.ts";
 export {
   type EvaluationModel,
@@ -73,5 +87,11 @@ export type { GenerateOptions } from "./training/generate.ts";
 export type { Manifest, TrainableParameter } from "./training/manifest.ts";
 export { readManifest } from "./training/read-manifest.ts";
 export { type SavedModel, type SaveModelOptions, saveModel } from "./training/save-model.ts";
-export { type EvaluateDataOptions, evaluate, type TrainOptions, train } from "./training/train.ts";
+export {
+  checkTraining,
+  type EvaluateDataOptions,
+  evaluate,
+  type TrainOptions,
+  train,
+} from "./training/train.ts";
 export type { StepReport } from "./training/trainer.ts";

@@ -1,17 +1,17 @@
 // Rewrites a graph for providers that compute neither on int64 nor on bfloat16, as WebGPU: int32 inputs; every dimension
-// a number, so that what is computed from shapes is computed at load; tables cast before rows are looked up in them.
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import type { GraphDType } from "../../src/backend.ts";
+// a number, so that what is computed from shapes is computed at load; weights cast once, before rows are looked up in them.
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { FoldedWeights, GraphDType } from "../../src/backend.ts";
 import {
   type GraphProto,
   type ModelProto,
   ModelProtoSchema,
-  type NodeProto,
-  NodeProtoSchema,
   TensorProto_DataType,
   type TypeProto_Tensor,
   type ValueInfoProto,
 } from "../../src/onnx/onnx.pb.ts";
+import { castWeightsOnce } from "./cast-weights.ts";
+import { usesFloat16 } from "./float16.ts";
 import { withInt32Inputs } from "./int32-inputs.ts";
 import type { NamedTensors, NamedTypes } from "./protocol.ts";
 
@@ -19,6 +19,9 @@ import type { NamedTensors, NamedTypes } from "./protocol.ts";
 export interface UnfixedGraph {
   readonly inputs: NamedTypes;
   readonly outputs: NamedTypes;
+  /** Weights that are cast at load. */
+  readonly folded: readonly FoldedWeights[];
+  readonly usesFloat16: boolean;
   /** The ONNX file with the dimensions that these feeds have. */
   fixedFor(feeds: NamedTensors): Uint8Array;
 }
@@ -31,13 +34,14 @@ export interface UnfixedGraph {
 export function unfixedGraph(file: Uint8Array): UnfixedGraph {
   const model = withInt32Inputs(file);
   const { graph } = parse(model);
-  castTables(graph);
   return {
     inputs: graph.input.map(typeOf),
     outputs: graph.output.map(typeOf),
+    folded: castWeightsOnce(graph),
+    usesFloat16: usesFloat16(graph),
     fixedFor(feeds) {
       const { proto, graph: fixed } = parse(model);
-      castTables(fixed);
+      castWeightsOnce(fixed);
       fixDimensions(fixed, feeds);
       return toBinary(ModelProtoSchema, proto);
     },
@@ -67,31 +71,6 @@ function typeOf(value: ValueInfoProto): readonly [name: string, dtype: GraphDTyp
     default:
       throw new TypeError(`${value.name} has element type ${elemType}, expected float32, int64 or int32`);
   }
-}
-
-/** Gather(bfloat16 table) then Cast becomes Cast then Gather: the cast of a constant is folded at load. */
-function castTables(graph: GraphProto): void {
-  const bfloat16 = graph.initializer.filter(({ dataType }) => dataType === TensorProto_DataType.BFLOAT16);
-  const tables = new Set(bfloat16.map(({ name }) => name));
-  const castOf = (gather: NodeProto): NodeProto | null => {
-    if (gather.opType !== "Gather" || !tables.has(gather.input[0] ?? "")) return null;
-    const readers = graph.node.filter(({ input }) => input.includes(gather.output[0] ?? ""));
-    return readers.length === 1 && readers[0]?.opType === "Cast" ? readers[0] : null;
-  };
-  const replaced = new Set<NodeProto>();
-  graph.node = graph.node
-    .flatMap((node) => {
-      const cast = castOf(node);
-      if (cast === null) return [node];
-      replaced.add(cast);
-      const [table = "", ...indices] = node.input;
-      const name = `${node.output[0]}.table`;
-      return [
-        create(NodeProtoSchema, { ...cast, name, input: [table], output: [name] }),
-        create(NodeProtoSchema, { ...node, input: [name, ...indices], output: cast.output }),
-      ];
-    })
-    .filter((node) => !replaced.has(node));
 }
 
 function fixDimensions(graph: GraphProto, feeds: NamedTensors): void {

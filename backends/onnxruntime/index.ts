@@ -15,6 +15,7 @@ function entryOf(provider: Provider): BackendEntry {
   return {
     name: provider.backend,
     capabilities: ["session"],
+    computeDtypes: provider.computeDtypes,
     availability: () => providerAvailability(provider),
     open: (options) => openProvider(provider, options),
   };
@@ -53,6 +54,7 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
 
   return {
     name: provider.backend,
+    computeDtypes: provider.computeDtypes,
     version: DRIVER_VERSION,
     precision,
     concurrency: 1,

@@ -9,6 +9,7 @@ import {
   type TypeProto_Tensor,
   type ValueInfoProto,
 } from "../../src/onnx/onnx.pb.ts";
+import { castType } from "./cast-weights.ts";
 
 /**
  * The ONNX file with such inputs changed; other int64 inputs are left as they are.
@@ -43,10 +44,9 @@ function int64Type({ type }: ValueInfoProto): TypeProto_Tensor | null {
 
 /** A cast to int32 whose result is no output of the graph, since an input cannot take its name. */
 function isRemovableCast(node: NodeProto, graph: GraphProto): boolean {
-  const to = node.attribute.find(({ name }) => name === "to");
   return (
     node.opType === "Cast" &&
-    Number(to?.i) === TensorProto_DataType.INT32 &&
+    castType(node) === TensorProto_DataType.INT32 &&
     !graph.output.some(({ name }) => node.output.includes(name))
   );
 }

@@ -1,8 +1,9 @@
 // A graph in its thread: one session, or for providers that need every dimension fixed one for the shapes at hand.
 import { readFile } from "node:fs/promises";
 import { InferenceSession } from "onnxruntime-node";
-import type { GraphDType } from "../../src/backend.ts";
+import type { FoldedWeights, GraphDType } from "../../src/backend.ts";
 import { unfixedGraph } from "./fixed-graph.ts";
+import { checkFloat16 } from "./float16.ts";
 import type { NamedTensors, NamedTypes, SessionSetup } from "./protocol.ts";
 import { PROVIDERS } from "./providers.ts";
 import { sessionOptions } from "./session-options.ts";
@@ -11,6 +12,7 @@ import { sessionOptions } from "./session-options.ts";
 export interface LoadedGraph {
   readonly inputs: NamedTypes;
   readonly outputs: NamedTypes;
+  readonly folded: readonly FoldedWeights[];
   /** The session that takes these feeds. */
   sessionFor(feeds: NamedTensors): Promise<InferenceSession>;
   release(): Promise<void>;
@@ -26,6 +28,7 @@ async function loadOnce(setup: SessionSetup): Promise<LoadedGraph> {
   return {
     inputs: typesOf(session.inputMetadata),
     outputs: typesOf(session.outputMetadata),
+    folded: [],
     sessionFor: async () => session,
     release: () => session.release(),
   };
@@ -34,6 +37,7 @@ async function loadOnce(setup: SessionSetup): Promise<LoadedGraph> {
 /** The last shapes' session is kept: shapes change at the end of an epoch, if at all. */
 async function loadByShape(setup: SessionSetup): Promise<LoadedGraph> {
   const graph = unfixedGraph(await readFile(setup.graph.path));
+  if (graph.usesFloat16) await checkFloat16(setup.provider);
   // The provider has no int64 but in the indices of an ArgMax: such an output ends on the CPU, a few integers.
   const strict = graph.outputs.every(([, dtype]) => dtype !== "int64");
   let shapes = "";
@@ -41,6 +45,7 @@ async function loadByShape(setup: SessionSetup): Promise<LoadedGraph> {
   return {
     inputs: graph.inputs,
     outputs: graph.outputs,
+    folded: graph.folded,
     async sessionFor(feeds) {
       const wanted = JSON.stringify(feeds.map(([name, { shape }]) => [name, shape]));
       if (session !== null && shapes === wanted) return session;

@@ -1,5 +1,5 @@
 // What a session and its thread say to each other. Tensors travel by transfer: their memory changes hands, uncopied.
-import type { GraphDType, GraphSource, GraphTensor } from "../../src/backend.ts";
+import type { FoldedWeights, GraphDType, GraphSource, GraphTensor } from "../../src/backend.ts";
 import type { ProviderName } from "./providers.ts";
 
 /** What the thread loads: given to it as it starts. */
@@ -19,7 +19,12 @@ export type Request =
 
 /** From the thread: `opened` or `failed` first, then one `ran` or `failed` for each `run`, in order. */
 export type Reply =
-  | { readonly kind: "opened"; readonly inputs: NamedTypes; readonly outputs: NamedTypes }
+  | {
+      readonly kind: "opened";
+      readonly inputs: NamedTypes;
+      readonly outputs: NamedTypes;
+      readonly folded: readonly FoldedWeights[];
+    }
   | { readonly kind: "ran"; readonly feeds: NamedTensors; readonly outputs: NamedTensors }
   | { readonly kind: "failed"; readonly message: string };
 

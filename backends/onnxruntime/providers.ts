@@ -1,5 +1,5 @@
 // The execution providers of ONNX Runtime that are backends here, and what each needs. To add one, add its row.
-import type { Availability } from "../../src/backend.ts";
+import type { Availability, ComputeDType } from "../../src/backend.ts";
 
 /** How ONNX Runtime calls a provider. */
 export type ProviderName = "cpu" | "cuda" | "webgpu";
@@ -11,6 +11,11 @@ export interface Provider {
   readonly backend: string;
   /** Whether it computes on `int64` inputs; where not, the driver makes them `int32`. */
   readonly int64: boolean;
+  /**
+   * In what it computes. CPU: float16 in float32 between rounding casts that the runtime inserts, of which it drops some;
+   * of bfloat16 it knows casts and copies alone. WebGPU has no bfloat16; float16 needs a device with `shader-f16`.
+   */
+  readonly computeDtypes: readonly ComputeDType[];
   /** What to install or set where it cannot run. */
   readonly fix: string;
 }
@@ -21,18 +26,21 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     name: "cpu",
     backend: "onnxruntime-cpu",
     int64: true,
+    computeDtypes: ["float32", "float16"],
     fix: "use linux, Windows or macOS on a 64-bit processor that onnxruntime-node has a binary for (macOS: Apple silicon)",
   },
   cuda: {
     name: "cuda",
     backend: "cuda",
     int64: true,
+    computeDtypes: ["float32", "float16", "bfloat16"],
     fix: "on linux x64 with CUDA 12 and cuDNN 9, install the provider with `node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12`, or choose onnxruntime-cpu",
   },
   webgpu: {
     name: "webgpu",
     backend: "webgpu",
     int64: false,
+    computeDtypes: ["float32", "float16"],
     fix: "install the graphics driver (on linux its Vulkan driver and libvulkan1), or choose onnxruntime-cpu",
   },
 };

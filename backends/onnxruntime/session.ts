@@ -1,6 +1,6 @@
 // A loaded graph as its caller sees it: a thread, and the calls that wait for it.
 import { Worker } from "node:worker_threads";
-import type { GraphDType, GraphRun, GraphSession, GraphTensor } from "../../src/backend.ts";
+import type { FoldedWeights, GraphDType, GraphRun, GraphSession, GraphTensor } from "../../src/backend.ts";
 import { buffersOf, type Reply, type Request, type SessionSetup } from "./protocol.ts";
 
 interface Waiting {
@@ -22,6 +22,7 @@ export async function openSession(setup: SessionSetup): Promise<GraphSession> {
 class ThreadSession implements GraphSession {
   inputs: ReadonlyMap<string, GraphDType> = new Map();
   outputs: ReadonlyMap<string, GraphDType> = new Map();
+  foldedWeights: readonly FoldedWeights[] = [];
   readonly #graph: string;
   readonly #worker: Worker;
   readonly #exited: Promise<void>;
@@ -55,6 +56,7 @@ class ThreadSession implements GraphSession {
     if (reply.kind !== "opened") throw new Error(`Cannot load ${this.#graph}: it answered ${reply.kind}`);
     this.inputs = new Map(reply.inputs);
     this.outputs = new Map(reply.outputs);
+    this.foldedWeights = reply.folded;
   }
 
   async run(feeds: ReadonlyMap<string, GraphTensor>, outputs: readonly string[]): Promise<GraphRun> {

@@ -73,7 +73,7 @@ async function serve(graph: LoadedGraph): Promise<void> {
       end();
     });
   });
-  reply({ kind: "opened", inputs: graph.inputs, outputs: graph.outputs });
+  reply({ kind: "opened", inputs: graph.inputs, outputs: graph.outputs, folded: graph.folded });
 }
 
 try {

@@ -12,7 +12,7 @@ const SIMD_PROBE = new Uint8Array([
 
 export const name = "wasm";
 
-export const capabilities = ["singularValues"] as const;
+export const capabilities = ["singularValues", "svd"] as const;
 
 /** Always ok but on an engine without WebAssembly SIMD. */
 export async function availability(): Promise<Availability> {

@@ -74,6 +74,71 @@ export interface Kernels {
     work: number,
   ): void;
   bidiagonalValues(n: number, diagonal: number, above: number, work: number): number;
+  sketchImages(
+    at: number,
+    dtype: number,
+    n: number,
+    rows: number,
+    factor: number,
+    basis: number,
+    panels: number,
+    images: number,
+    packed: number,
+  ): void;
+  sketchAdd(
+    at: number,
+    dtype: number,
+    n: number,
+    rows: number,
+    factor: number,
+    images: number,
+    panels: number,
+    sums: number,
+    packed: number,
+  ): void;
+  columnsToPanels(
+    x: number,
+    ld: number,
+    rows: number,
+    count: number,
+    panels: number,
+    panelRows: number,
+  ): void;
+  panelsToColumns(
+    panels: number,
+    panelRows: number,
+    rows: number,
+    count: number,
+    x: number,
+    ld: number,
+  ): void;
+  addTiles(tiles: number, n: number, count: number, x: number, ld: number): void;
+  innerProducts(
+    v: number,
+    ld: number,
+    count: number,
+    x: number,
+    ldx: number,
+    xs: number,
+    n: number,
+    out: number,
+    ldOut: number,
+  ): void;
+  subtractProducts(
+    v: number,
+    ld: number,
+    count: number,
+    x: number,
+    ldx: number,
+    xs: number,
+    n: number,
+    coefficients: number,
+    ldCoefficients: number,
+  ): void;
+  columnNorm(x: number, n: number): number;
+  combine(a: number, x: number, b: number, y: number, c: number, z: number, n: number): void;
+  orthonormalize(x: number, ld: number, rows: number, n: number, column: number, r: number): void;
+  jacobiSweep(g: number, rotation: number, order: number, ld: number, squares: number): number;
   readonly __heap_base: WebAssembly.Global;
 }
 
@@ -107,6 +172,17 @@ const FUNCTIONS = [
   "qrAdd",
   "bidiagonalize",
   "bidiagonalValues",
+  "sketchImages",
+  "sketchAdd",
+  "columnsToPanels",
+  "panelsToColumns",
+  "addTiles",
+  "innerProducts",
+  "subtractProducts",
+  "columnNorm",
+  "combine",
+  "orthonormalize",
+  "jacobiSweep",
 ] as const satisfies readonly (keyof Kernels)[];
 
 function areKernels(exports: object): exports is Kernels {

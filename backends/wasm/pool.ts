@@ -1,9 +1,12 @@
 // The open wasm backend: as many worker threads as it may use, started when first needed, one matrix on each; more
 // calls wait in line, their rows untouched.
 import type { Backend, MatrixSource, Precision } from "../../src/backend.ts";
+import { checkSvd, type SvdOptions, type TruncatedSvd } from "../../src/backend-svd.ts";
 import { KERNELS_SOURCE_SHA256 } from "./kernels.wasm.ts";
 import { compileKernels } from "./kernels-module.ts";
 import { PoolWorker } from "./pool-worker.ts";
+import { computeSvd } from "./svd.ts";
+import { planSvd } from "./svd-plan.ts";
 
 interface Waiting {
   readonly resolve: (worker: PoolWorker) => void;
@@ -22,6 +25,8 @@ export class WasmBackend implements Backend {
   readonly #idle: PoolWorker[] = [];
   readonly #all = new Set<PoolWorker>();
   readonly #line: Waiting[] = [];
+  /** What ends the truncated SVDs at work. */
+  readonly #inFlight = new Set<(error: Error) => void>();
   #closed: Promise<void> | null = null;
 
   /** @param threads - worker threads, at least 1. */
@@ -42,6 +47,37 @@ export class WasmBackend implements Backend {
     }
   }
 
+  /** On the first thread that is free and on all that are free then. */
+  async svd(matrix: MatrixSource, rank: number, options?: SvdOptions): Promise<TruncatedSvd> {
+    const request = checkSvd(matrix.shape, rank, options);
+    const plan = planSvd(request, matrix.dtype);
+    const workers = [await this.#acquire()];
+    try {
+      while (workers.length < plan.slices) {
+        const worker = this.#takeIdle() ?? this.#start();
+        if (worker === null) break;
+        workers.push(worker);
+      }
+      return await this.#untilClosed(computeSvd(workers, matrix, { request, plan }));
+    } finally {
+      for (const worker of workers) this.#release(worker);
+    }
+  }
+
+  /** The same, but rejected at once when the backend is closed: rows may never come. */
+  async #untilClosed<T>(work: Promise<T>): Promise<T> {
+    let stop: (error: Error) => void = () => {};
+    const closed = new Promise<never>((_, reject) => {
+      stop = reject;
+    });
+    this.#inFlight.add(stop);
+    try {
+      return await Promise.race([work, closed]);
+    } finally {
+      this.#inFlight.delete(stop);
+    }
+  }
+
   close(): Promise<void> {
     this.#closed ??= this.#closeAll();
     return this.#closed;
@@ -53,6 +89,7 @@ export class WasmBackend implements Backend {
 
   async #closeAll(): Promise<void> {
     for (const { reject } of this.#line.splice(0)) reject(closedError());
+    for (const stop of this.#inFlight) stop(closedError());
     await Promise.all([...this.#all].map((worker) => worker.close()));
   }
 

@@ -2,6 +2,7 @@
 // backend, then SLOTS blocks that the pool fills and the worker hands back.
 import type { Precision } from "../../src/backend.ts";
 import type { MatrixHeader } from "./layout.ts";
+import type { SvdAnswer, SvdStep } from "./svd-worker.ts";
 
 export const SLOTS = 2;
 export const SLOT_BYTES = 2 ** 20;
@@ -29,6 +30,8 @@ export type Request =
   | { readonly kind: "begin"; readonly job: number; readonly header: MatrixHeader }
   | { readonly kind: "bytes"; readonly slot: number; readonly sizeBytes: number }
   | { readonly kind: "finish" }
+  /** A step of a truncated SVD; each is answered by `svd` or `svdFailed` with the same number. */
+  | { readonly kind: "svd"; readonly call: number; readonly step: SvdStep }
   | { readonly kind: "stop" };
 
 /** From a worker. Each `bytes` is answered by `free`; each `finish` by `done` or, twice at most, `again`. */
@@ -38,4 +41,6 @@ export type Reply =
   | { readonly kind: "done"; readonly job: number; readonly values: Float64Array<ArrayBuffer> }
   /** A MatrixError, whose class a message between threads would not keep. */
   | { readonly kind: "refused"; readonly job: number; readonly message: string }
-  | { readonly kind: "failed"; readonly job: number; readonly error: unknown };
+  | { readonly kind: "failed"; readonly job: number; readonly error: unknown }
+  | { readonly kind: "svd"; readonly call: number; readonly answer: SvdAnswer }
+  | { readonly kind: "svdFailed"; readonly call: number; readonly error: unknown };

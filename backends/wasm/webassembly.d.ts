@@ -1,4 +1,4 @@
-// The part of the WebAssembly JavaScript API that this backend uses. TypeScript has it only in the DOM's types, which a
+// The part of the WebAssembly JavaScript API that kernels are run with. TypeScript has it only in the DOM's types, which a
 // library for Node, Bun and Deno does without.
 declare namespace WebAssembly {
   class Module {

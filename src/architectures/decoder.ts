@@ -141,14 +141,13 @@ function anglesOf(
 ): { queries: Angles; keys: Angles } {
   const tables = ropeTables(rope, maxSequence);
   const shape = [maxSequence, headSize / 2];
-  const at = (table: Float32Array) =>
-    cast(g, gatherRows(g, g.constant("float32", shape, table), positions), type);
-  const keys = { cosines: at(tables.cosines), sines: at(tables.sines) };
-  const factor = headSize ** -0.5;
-  return {
-    keys,
-    queries: { cosines: scale(g, keys.cosines, factor), sines: scale(g, keys.sines, factor) },
-  };
+  const at = (table: Float32Array) => gatherRows(g, g.constant("float32", shape, table), positions);
+  const [cosines, sines] = [at(tables.cosines), at(tables.sines)];
+  const times = (factor: number) => ({
+    cosines: cast(g, scale(g, cosines, factor), type),
+    sines: cast(g, scale(g, sines, factor), type),
+  });
+  return { keys: times(1), queries: times(headSize ** -0.5) };
 }
 
 /** Token ids int32 [batch, sequence] as rows, [batch sequence]. */

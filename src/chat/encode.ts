@@ -50,14 +50,6 @@ export function countTargets(labels: readonly number[]): number {
   return targets;
 }
 
-/** A conversation as tokens and labels. See {@link encodeRecord}. */
-export function encodeConversation(
-  conversation: Omit<ConversationRecord, "kind">,
-  options: EncodeOptions,
-): EncodedRecord {
-  return encodeRecord({ kind: "conversation", ...conversation }, options);
-}
-
 function encodeKind(record: ChatRecord, options: EncodeOptions): EncodedRecord {
   switch (record.kind) {
     case "conversation":

@@ -12,8 +12,24 @@ import { TemplateTimeout } from "./bounded-jinja.ts";
 import { countTargets, type EncodedRecord, type EncodeOptions, encodeRecord } from "./encode.ts";
 import { batchOf, packRows } from "./pack.ts";
 import { type PackedHeader, ROWS_FILE, readHeader, SCHEMA_VERSION } from "./packed-header.ts";
-import { type BadRecordOptions, datasetFiles, readDataset, rejectRecord } from "./read-dataset.ts";
+import {
+  type BadRecordOptions,
+  datasetFiles,
+  type ReadDatasetOptions,
+  readDataset,
+  rejectRecord,
+} from "./read-dataset.ts";
 import { shuffledOrder } from "./shuffle.ts";
+
+/** How far the packing of a dataset is. */
+export interface PackingProgress {
+  readonly records: number;
+  readonly tokens: number;
+  /** Bytes of the files that are read. */
+  readonly bytes: number;
+  readonly totalBytes: number;
+  readonly elapsedMs: number;
+}
 
 /** How to pack a dataset. */
 export interface PackDatasetOptions extends EncodeOptions, BadRecordOptions {
@@ -24,7 +40,7 @@ export interface PackDatasetOptions extends EncodeOptions, BadRecordOptions {
   /** Whether records share rows. Default true. */
   readonly packing?: boolean;
   /** Told now and then how far it is. */
-  readonly onProgress?: (progress: { readonly records: number; readonly tokens: number }) => void;
+  readonly onProgress?: (progress: PackingProgress) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -56,26 +72,30 @@ export interface PackedDataset {
 /**
  * Packs a dataset, or opens it when the folder holds just this already.
  *
- * @param path a file or a folder, as for {@link readDataset}.
+ * @param source a file, a folder or files, as for {@link readDataset}.
  * @throws UsageError when the options or the path cannot be, Error naming the first record that cannot be used (unless
  *   these are skipped) or when nothing is left to train on. What was in the folder stays then.
  */
-export async function packDataset(path: string, options: PackDatasetOptions): Promise<PackedDataset> {
+export async function packDataset(
+  source: string | readonly string[],
+  options: PackDatasetOptions,
+): Promise<PackedDataset> {
   const { folder, sequence } = options;
   if (!Number.isInteger(sequence) || sequence < 2)
     throw new UsageError(`Cannot pack sequences of ${sequence} tokens: expected a whole number, 2 or more`);
-  const fingerprint = await fingerprintOf(path, options);
+  const files = await datasetFiles(source);
+  const fingerprint = await fingerprintOf(files, options);
   const existing = await readHeader(folder);
   if (existing?.fingerprint === fingerprint) return opened(folder, existing);
 
   await mkdir(folder, { recursive: true });
   const counts = new Counts();
-  const records = encodedRecords(path, { options, counts });
+  const records = encodedRecords(files, { options, counts });
   const written = await writeRows(folder, packRows(records, { sequence, packing: options.packing ?? true }));
   if (written.rows === 0) {
     await rm(join(folder, written.rowsFile));
     throw new Error(
-      `${path} holds nothing to train on: ${counts.skippedRecords + counts.droppedRecords} records, none of use`,
+      `${files.join(", ").slice(0, 500)} holds nothing to train on: ${counts.skippedRecords + counts.droppedRecords} records, none of use`,
     );
   }
   const header: PackedHeader = {
@@ -88,17 +108,6 @@ export async function packDataset(path: string, options: PackDatasetOptions): Pr
   };
   await replaceFile(join(folder, "header.json"), `${JSON.stringify(header, null, 2)}\n`);
   await removeOthers(folder, header.rowsFile);
-  return opened(folder, header);
-}
-
-/**
- * Opens what {@link packDataset} wrote.
- *
- * @throws UsageError when there is no packed dataset, SyntaxError when it is damaged.
- */
-export async function openPackedDataset(folder: string): Promise<PackedDataset> {
-  const header = await readHeader(folder);
-  if (header === null) throw new UsageError(`${folder} holds no packed dataset`);
   return opened(folder, header);
 }
 
@@ -118,16 +127,32 @@ interface Encoding {
   readonly counts: Counts;
 }
 
-async function* encodedRecords(path: string, { options, counts }: Encoding): AsyncGenerator<EncodedRecord> {
-  const { sequence, signal, onProgress } = options;
-  const badRecords: BadRecordOptions = {
+async function* encodedRecords(
+  files: readonly string[],
+  { options, counts }: Encoding,
+): AsyncGenerator<EncodedRecord> {
+  const { sequence, signal } = options;
+  const totalBytes = (await Promise.all(files.map((file) => stat(file)))).reduce(
+    (sum, { size }) => sum + size,
+    0,
+  );
+  const began = performance.now();
+  let bytes = 0;
+  const report = () => {
+    const { records, tokens } = counts;
+    options.onProgress?.({ records, tokens, bytes, totalBytes, elapsedMs: performance.now() - began });
+  };
+  const badRecords: ReadDatasetOptions = {
     ...options,
+    onBytes: (read) => {
+      bytes += read;
+    },
     onSkip: (bad) => {
       counts.skippedRecords += 1;
       options.onSkip?.(bad);
     },
   };
-  for await (const { record, file, line } of readDataset(path, badRecords)) {
+  for await (const { record, file, line } of readDataset(files, badRecords)) {
     signal?.throwIfAborted();
     let encoded: EncodedRecord;
     try {
@@ -145,11 +170,10 @@ async function* encodedRecords(path: string, { options, counts }: Encoding): Asy
     counts.tokens += kept.inputIds.length;
     counts.targets += countTargets(kept.labels);
     for (const id of kept.inputIds) counts.vocabularySize = Math.max(counts.vocabularySize, id + 1);
-    if (counts.records % PROGRESS_RECORDS === 0)
-      onProgress?.({ records: counts.records, tokens: counts.tokens });
+    if (counts.records % PROGRESS_RECORDS === 0) report();
     yield kept;
   }
-  onProgress?.({ records: counts.records, tokens: counts.tokens });
+  report();
 }
 
 /** The first `sequence` tokens, or null when no target is among them. */
@@ -274,10 +298,10 @@ async function readRow(
 }
 
 /** A digest of all that the rows depend on. */
-async function fingerprintOf(path: string, options: PackDatasetOptions): Promise<string> {
+async function fingerprintOf(paths: readonly string[], options: PackDatasetOptions): Promise<string> {
   const { template, tokenizer, trainOn, sequence, packing = true, onBadRecord = "fail", now } = options;
   const files: unknown[] = [];
-  for (const file of await datasetFiles(path)) files.push([basename(file), await sha256OfFile(file)]);
+  for (const file of paths) files.push([basename(file), await sha256OfFile(file)]);
   const isDated = template?.source.includes("strftime_now") ?? false;
   const inputs = {
     version: SCHEMA_VERSION,

@@ -1,10 +1,11 @@
 // Reads datasets: one file or a folder of them, JSON Lines, JSON, CSV or Parquet.
 import { createReadStream } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
-import { basename, extname, join } from "node:path";
+import { join, sep } from "node:path";
 import { UsageError } from "../errors.ts";
 import type { ChatRecord } from "./conversation.ts";
 import { csvRecords } from "./csv-records.ts";
+import { DATA_EXTENSIONS, extensionOf, splitsByName } from "./data-files.ts";
 import { jsonLines, jsonRecords } from "./json-records.ts";
 import type { RawRecord } from "./raw-record.ts";
 import { parquetRecords } from "./read-parquet.ts";
@@ -35,28 +36,44 @@ export interface BadRecordOptions {
   readonly onSkip?: (bad: BadRecord) => void;
 }
 
-const READERS: ReadonlyMap<string, (path: string) => AsyncIterable<RawRecord>> = new Map([
-  [".jsonl", (path: string) => jsonLines(createReadStream(path))],
-  [".ndjson", (path: string) => jsonLines(createReadStream(path))],
-  [".json", (path: string) => jsonRecords(createReadStream(path))],
-  [".csv", (path: string) => csvRecords(createReadStream(path))],
+/** Options of {@link readDataset}. */
+export interface ReadDatasetOptions extends BadRecordOptions {
+  /** Told of the bytes of files as they are read; in all they are the files' sizes. */
+  readonly onBytes?: (bytes: number) => void;
+}
+
+type Reader = (path: string, onBytes: (bytes: number) => void) => AsyncIterable<RawRecord>;
+
+const READERS: ReadonlyMap<string, Reader> = new Map<string, Reader>([
+  [".jsonl", (path, onBytes) => jsonLines(chunksOf(path, onBytes))],
+  [".ndjson", (path, onBytes) => jsonLines(chunksOf(path, onBytes))],
+  [".json", (path, onBytes) => jsonRecords(chunksOf(path, onBytes))],
+  [".csv", (path, onBytes) => csvRecords(chunksOf(path, onBytes))],
   [".parquet", parquetRecords],
 ]);
 
+async function* chunksOf(path: string, onBytes: (bytes: number) => void): AsyncGenerator<Uint8Array> {
+  for await (const chunk of createReadStream(path)) {
+    onBytes(chunk.length);
+    yield chunk;
+  }
+}
+
 /**
- * Reads the records of a file, or of the files in a folder, in order.
+ * Reads the records of a file, of the files in a folder, or of several files, in order.
  *
  * @throws UsageError when there is no such file or folder, or none that can be read; Error naming file and line of a
  *   record that is malformed, unless these are skipped.
  */
 export async function* readDataset(
-  path: string,
-  options: BadRecordOptions = {},
+  source: string | readonly string[],
+  options: ReadDatasetOptions = {},
 ): AsyncGenerator<PlacedRecord> {
-  for (const file of await datasetFiles(path)) {
-    const read = READERS.get(extension(file));
+  const { onBytes = () => {} } = options;
+  for (const file of await datasetFiles(source)) {
+    const read = READERS.get(extensionOf(file));
     if (read === undefined) throw unreadable(file);
-    for await (const raw of read(file)) {
+    for await (const raw of read(file, onBytes)) {
       const { line } = raw;
       if (raw.reason !== null) {
         rejectRecord({ file, line, reason: raw.reason }, options);
@@ -89,64 +106,34 @@ export function rejectRecord(bad: BadRecord, { onBadRecord = "fail", onSkip }: B
 }
 
 /**
- * The files of a dataset, sorted. Of a folder whose files name their split (train, test, validation) those of `train`;
+ * The files of a dataset, sorted; several are given back as they are. Of a folder whose files name their split (train, test, validation) those of `train`;
  * subfolders are looked into, hidden ones not.
  *
  * @throws UsageError when there is none.
  */
-export async function datasetFiles(path: string): Promise<readonly string[]> {
+export async function datasetFiles(source: string | readonly string[]): Promise<readonly string[]> {
+  if (typeof source !== "string") return source;
+  const path = source;
   const found = await statOrNull(path);
-  if (found === null) throw missing(path);
+  if (found === null) throw new UsageError(`There is no file or folder ${path}`);
   if (found.isFile()) {
-    if (!READERS.has(extension(path))) throw unreadable(path);
+    if (!READERS.has(extensionOf(path))) throw unreadable(path);
     return [path];
   }
   const names = (await readdir(path, { recursive: true }))
-    .filter((name) => READERS.has(extension(name)) && !/(^|[\\/])\./.test(name))
-    .sort();
-  const splits = names.map((name) => splitOf(name));
-  const isSplit = splits.some((split) => split !== null);
-  const files = names.filter((_, at) => !isSplit || splits[at] === "train");
-  if (files.length === 0)
+    .map((name) => name.split(sep).join("/"))
+    .filter((name) => READERS.has(extensionOf(name)));
+  const splits = splitsByName(names);
+  const files = splits.get("train");
+  if (files === undefined)
     throw new UsageError(
-      `${path} holds no ${isSplit ? "file of the split train" : "dataset"}: expected files that end in ${[...READERS.keys()].join(", ")}`,
+      `${path} holds no ${splits.size > 0 ? "file of the split train" : "dataset"}: expected files that end in ${DATA_EXTENSIONS.join(", ")}`,
     );
   return files.map((name) => join(path, name));
 }
 
-const SPLITS: readonly (readonly [split: string, word: RegExp])[] = [
-  ["train", /(^|[^a-z])train(ing)?([^a-z]|$)/],
-  ["test", /(^|[^a-z])(test|testing|eval|evaluation)([^a-z]|$)/],
-  ["validation", /(^|[^a-z])(validation|valid|val|dev)([^a-z]|$)/],
-];
-
-/** The split that a file's name, or a folder above it, says it belongs to. */
-function splitOf(name: string): string | null {
-  for (const part of [basename(name), name]) {
-    for (const [split, word] of SPLITS) {
-      if (word.test(part.toLowerCase())) return split;
-    }
-  }
-  return null;
-}
-
-function extension(path: string): string {
-  return extname(path).toLowerCase();
-}
-
 function unreadable(path: string): UsageError {
-  return new UsageError(
-    `Cannot read ${path}: expected a file that ends in ${[...READERS.keys()].join(", ")}`,
-  );
-}
-
-function missing(path: string): UsageError {
-  if (/^[\w.-]+\/[\w.-]+$/.test(path))
-    return new UsageError(
-      `There is no file or folder ${path}; this version reads datasets from files and folders only: for the Hub's dataset of that name, ` +
-        `run "hf download --repo-type dataset ${path} --local-dir FOLDER" and give the folder`,
-    );
-  return new UsageError(`There is no file or folder ${path}`);
+  return new UsageError(`Cannot read ${path}: expected a file that ends in ${DATA_EXTENSIONS.join(", ")}`);
 }
 
 async function statOrNull(path: string) {

@@ -27,7 +27,10 @@ const COLUMNS: ReadonlySet<string> = new Set(
  * Records of a Parquet file; `line` is the row. A group of rows that cannot be decoded is given with the reason, and
  * ends the file.
  */
-export async function* parquetRecords(path: string): AsyncGenerator<RawRecord> {
+export async function* parquetRecords(
+  path: string,
+  onBytes: (bytes: number) => void = () => {},
+): AsyncGenerator<RawRecord> {
   const handle = await open(path);
   try {
     const { size } = await handle.stat();
@@ -39,13 +42,13 @@ export async function* parquetRecords(path: string): AsyncGenerator<RawRecord> {
         return bytes.buffer.slice(0, bytesRead);
       },
     };
-    yield* rowsOf(file);
+    yield* rowsOf(file, onBytes);
   } finally {
     await handle.close();
   }
 }
 
-async function* rowsOf(file: AsyncBuffer): AsyncGenerator<RawRecord> {
+async function* rowsOf(file: AsyncBuffer, onBytes: (bytes: number) => void): AsyncGenerator<RawRecord> {
   let first = 0;
   try {
     const metadata = await parquetMetadataAsync(file);
@@ -65,6 +68,9 @@ async function* rowsOf(file: AsyncBuffer): AsyncGenerator<RawRecord> {
       });
       if (rows.length === 0) throw new RangeError(`expected ${total} rows, got ${first}`);
       for (const [at, row] of rows.entries()) yield { line: first + at + 1, value: plain(row), reason: null };
+      // Not every column is read: the share of the rows tells better how far it is.
+      const bytesUpTo = (row: number) => Math.round((file.byteLength * row) / total);
+      onBytes(bytesUpTo(first + rows.length) - bytesUpTo(first));
       first += rows.length;
     }
   } catch (error) {

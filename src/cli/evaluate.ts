@@ -2,10 +2,11 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { evaluate, exportArtifacts, renderEvaluation, UsageError } from "../index.ts";
+import { checkBackend, evaluate, exportArtifacts, renderEvaluation, UsageError } from "../index.ts";
 import type { OptionTable } from "./arguments.ts";
 import { defineCommand, EXIT } from "./command.ts";
-import { isArtifacts, noteSkipped } from "./fine-tuning.ts";
+import { fetchNamedDataset, watchPacking } from "./datasets.ts";
+import { isArtifacts } from "./fine-tuning.ts";
 import { MODEL_OPTIONS, openNamedModel } from "./model-options.ts";
 import { DATA_OPTIONS, EXPORT_OPTIONS, readDataOptions, readExportOptions } from "./training-options.ts";
 
@@ -34,6 +35,8 @@ export const evaluateCommand = defineCommand({
   async run({ positionals: [id], options }, { terminal, signal }) {
     const { data, checkpoint } = options;
     if (data === undefined) throw new UsageError("There is nothing to evaluate on: give --data FILE");
+    await checkBackend(options.backend ?? "auto", { capability: "session" });
+    await fetchNamedDataset(data, options, { terminal, signal });
     const work = await mkdtemp(join(tmpdir(), "spectrum-evaluate-"));
     try {
       let artifacts = id;
@@ -45,8 +48,7 @@ export const evaluateCommand = defineCommand({
           throw new UsageError(`--checkpoint is of artifacts, and ${id} is a model`);
         artifacts = join(work, "artifacts");
         await using model = await openNamedModel(id, { ...options, stream: false }, { terminal, signal });
-        const exportOptions = readExportOptions({ ...options, "train-embeddings": undefined });
-        await exportArtifacts(model, ANY_PARAMETER, { out: artifacts, ...exportOptions });
+        await exportArtifacts(model, ANY_PARAMETER, { out: artifacts, ...readExportOptions(options) });
       }
       const evaluation = await evaluate(artifacts, {
         ...readDataOptions(options),
@@ -54,7 +56,7 @@ export const evaluateCommand = defineCommand({
         folder: join(work, "data"),
         ...(checkpoint !== undefined && { checkpoint }),
         onNote: (note) => terminal.print(note),
-        onSkip: noteSkipped(terminal),
+        ...watchPacking(terminal),
         signal,
       });
       terminal.print(renderEvaluation(evaluation));

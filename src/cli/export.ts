@@ -1,5 +1,5 @@
 // spectrum export: writes the training artifacts of a model, in which only the selected modules learn.
-import { exportArtifacts } from "../index.ts";
+import { exportArtifacts, UsageError } from "../index.ts";
 import type { OptionTable } from "./arguments.ts";
 import { defineCommand, EXIT, quote } from "./command.ts";
 import { describeArtifacts, readSelectedParameters } from "./fine-tuning.ts";
@@ -14,6 +14,11 @@ const OPTIONS = {
     kind: "choice",
     choices: ["reference", "copy"],
     help: "Leave frozen weights where they are (default), or copy",
+  },
+  form: {
+    kind: "choice",
+    choices: ["standard", "ort-training"],
+    help: "For any ONNX Runtime (default), or its training builds up to 1.19.2",
   },
   revision: MODEL_OPTIONS.revision,
   offline: MODEL_OPTIONS.offline,
@@ -31,16 +36,25 @@ export const exportCommand = defineCommand({
     "spectrum export ./my-model --selection selection.yaml --weights copy --out artifacts",
   ],
   async run({ positionals: [id], options }, { terminal, signal }) {
-    const { out = "artifacts", weights } = options;
+    const { out = "artifacts", weights, form } = options;
+    if (form === "ort-training" && weights === "reference")
+      throw new UsageError(
+        "--form ort-training and --weights reference exclude each other: that form's checkpoint holds a copy of all weights",
+      );
     await using model = await openNamedModel(id, { ...options, stream: false }, { terminal, signal });
     const selection = await readSelectedParameters(options.selection, model);
     const { folder, manifest } = await exportArtifacts(model, selection, {
       out,
       ...readExportOptions(options),
       ...(weights !== undefined && { weights }),
+      ...(form !== undefined && { form }),
     });
     terminal.print(describeArtifacts(manifest));
-    terminal.print(`\nWrote ${folder}. Next:\n  spectrum train ${quote(out)} --data chat.jsonl --out run`);
+    terminal.print(
+      manifest.form === "standard"
+        ? `\nWrote ${folder}. Next:\n  spectrum train ${quote(out)} --data chat.jsonl --out run`
+        : `\nWrote ${folder}, for ONNX Runtime's training builds up to 1.19.2.`,
+    );
     if (options.json) await terminal.printDocument(manifest);
     return EXIT.done;
   },

@@ -2,11 +2,10 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import {
-  decoderConfig,
+  checkExport,
   exportArtifacts,
   type Manifest,
   type Model,
-  readManifest,
   readSelection,
   renderProgress,
   resolveParameters,
@@ -21,7 +20,7 @@ import type { OptionTable, OptionValues } from "./arguments.ts";
 import type { CommandContext } from "./command.ts";
 import { MODEL_OPTIONS, openNamedModel } from "./model-options.ts";
 import { progressReporter } from "./progress.ts";
-import type { Terminal } from "./terminal.ts";
+import { checkResumedArtifacts, topSource } from "./resumed-artifacts.ts";
 import { EXPORT_OPTIONS, readExportOptions } from "./training-options.ts";
 
 /** How a MODEL becomes artifacts on the way to training. */
@@ -39,6 +38,8 @@ const FIXED_BY_EXPORT = [
   "top-percent",
   "chat-template",
   "train-embeddings",
+  "compute-dtype",
+  "recompute",
   "revision",
 ] as const;
 
@@ -63,10 +64,24 @@ export async function readSelectedParameters(path: string | undefined, model: Mo
   return { parameterNames: parameters.map(({ name }) => name), source: path };
 }
 
-/** Tells of each record that is left out. */
-export function noteSkipped(terminal: Terminal) {
-  return (bad: { readonly file: string; readonly line: number; readonly reason: string }) =>
-    terminal.printNote(`${bad.file}, line ${bad.line} is left out: ${bad.reason}`);
+/** Options of {@link prepareArtifacts}. */
+export interface PrepareOptions extends OptionValues<typeof SOURCE_OPTIONS> {
+  /** Folder of the run. */
+  readonly out: string;
+  readonly resume: boolean;
+  readonly sequence: number | undefined;
+}
+
+/** @throws UsageError when the options cannot be, whatever the model. */
+export function checkSelectionOptions(
+  options: Pick<OptionValues<typeof SOURCE_OPTIONS>, "selection" | "top-percent">,
+): void {
+  const topPercent = options["top-percent"];
+  if (topPercent === undefined) return;
+  if (options.selection !== undefined)
+    throw new UsageError("--selection and --top-percent exclude each other");
+  if (topPercent > 100)
+    throw new UsageError(`Cannot select the top ${topPercent} %: expected a number from 0 to 100`);
 }
 
 /**
@@ -75,15 +90,11 @@ export function noteSkipped(terminal: Terminal) {
  */
 export async function prepareArtifacts(
   id: string,
-  options: OptionValues<typeof SOURCE_OPTIONS> & { readonly out: string; readonly resume: boolean },
+  options: PrepareOptions,
   context: CommandContext,
 ): Promise<string> {
   const { out, resume, selection: selectionFile } = options;
   const topPercent = options["top-percent"];
-  if (selectionFile !== undefined && topPercent !== undefined)
-    throw new UsageError("--selection and --top-percent exclude each other");
-  if (topPercent !== undefined && topPercent > 100)
-    throw new UsageError(`Cannot select the top ${topPercent} %: expected a number from 0 to 100`);
   if (await isArtifacts(id)) {
     for (const name of FIXED_BY_EXPORT) {
       if (options[name] === undefined) continue;
@@ -97,48 +108,25 @@ export async function prepareArtifacts(
       throw new UsageError(
         `Cannot begin a run in ${out}: it holds one already; go on with it by --resume, or name another folder`,
       );
-    await checkSource(folder, id, options);
+    await checkResumedArtifacts(folder, { ...options, model: id });
     return folder;
   }
   const { terminal } = context;
   await using model = await openNamedModel(id, { ...options, stream: false }, context);
-  // Throws where the family is not supported: before the scan, which takes long.
-  decoderConfig(model.config);
+  const exportOptions = { out: folder, ...readExportOptions(options) };
+  // Before the scan, which takes long.
+  const { maxSequence } = await checkExport(model, exportOptions);
+  if (options.sequence !== undefined && options.sequence > maxSequence)
+    throw new UsageError(
+      `Cannot train on sequences of ${options.sequence} tokens: ${id} takes at most ${maxSequence}`,
+    );
   const selection =
     selectionFile === undefined
       ? await scanAndSelect(model, { out, topPercent: topPercent ?? 25 }, context)
       : await readSelectedParameters(selectionFile, model);
-  const { manifest } = await exportArtifacts(model, selection, {
-    out: folder,
-    ...readExportOptions(options),
-  });
+  const { manifest } = await exportArtifacts(model, selection, exportOptions);
   terminal.print(`${describeArtifacts(manifest)}\n`);
   return folder;
-}
-
-/** Resuming takes the artifacts of the run as they are: what is asked for has to be what they were made of. */
-async function checkSource(
-  folder: string,
-  id: string,
-  options: OptionValues<typeof SOURCE_OPTIONS>,
-): Promise<void> {
-  const { model, selection, chatTemplate } = await readManifest(folder);
-  const top = options["top-percent"];
-  const asked = [
-    ["model", model.id, id.startsWith(`${model.id}@`) ? model.id : id],
-    ["selection", selection.source, options.selection ?? (top === undefined ? undefined : topSource(top))],
-    ["chat template", chatTemplate, options["chat-template"]],
-  ] as const;
-  for (const [what, made, wanted] of asked) {
-    if (wanted === undefined || wanted === made) continue;
-    throw new UsageError(
-      `Cannot resume with the ${what} ${wanted}: ${folder} was made with ${made}; resume with that, or begin a run in another folder`,
-    );
-  }
-}
-
-function topSource(topPercent: number): string {
-  return `top ${topPercent} % of each type by a scan`;
 }
 
 async function scanAndSelect(

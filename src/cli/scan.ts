@@ -2,6 +2,7 @@
 import { access, constants, mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import {
+  checkBackend,
   renderHeatMap,
   renderProgress,
   renderSummary,
@@ -62,6 +63,8 @@ export const scanCommand = defineCommand({
     const scanOptions = readScanOptions(options);
     const progress = progressReporter<ScanProgress>(terminal, renderProgress);
     try {
+      // Before a download that may take long.
+      await checkBackend(options.backend ?? "auto", { capability: "singularValues" });
       await using model = await openNamedModel(id, options, { terminal, signal });
       if (out !== null) await prepareFile(out);
       const onNote = (text: string) => terminal.print(text);

@@ -1,7 +1,8 @@
 // spectrum train: from a model, or from artifacts, to a trained model that any stock loader opens.
-import { access } from "node:fs/promises";
 import { join } from "node:path";
 import {
+  checkBackend,
+  checkTraining,
   type EvaluateDataOptions,
   evaluate,
   renderEvaluation,
@@ -14,7 +15,8 @@ import {
 } from "../index.ts";
 import type { OptionTable, OptionValues } from "./arguments.ts";
 import { defineCommand, EXIT } from "./command.ts";
-import { noteSkipped, prepareArtifacts, SOURCE_OPTIONS } from "./fine-tuning.ts";
+import { fetchNamedDataset, watchPacking } from "./datasets.ts";
+import { checkSelectionOptions, prepareArtifacts, SOURCE_OPTIONS } from "./fine-tuning.ts";
 import { progressReporter } from "./progress.ts";
 import { DATA_OPTIONS, readDataOptions } from "./training-options.ts";
 
@@ -39,7 +41,7 @@ const OPTIONS = {
     help: "Batches of an update (default 1)",
   },
   seed: { kind: "number", value: "N", least: 0, whole: true, help: "Of the order of the data (default 0)" },
-  "eval-data": { kind: "text", value: "FILE", help: "Held-out data" },
+  "eval-data": { kind: "text", value: "FILE", help: "Held-out data, named as --data is" },
   "eval-steps": {
     kind: "number",
     value: "N",
@@ -81,21 +83,28 @@ export const trainCommand = defineCommand({
     if (options.epochs !== undefined && options.steps !== undefined)
       throw new UsageError("--epochs and --steps exclude each other");
     const resume = options.resume;
+    checkSelectionOptions(options);
     // A scan takes long: what would stop the run after it is looked for before.
-    for (const path of [data, options["eval-data"]]) if (path !== undefined) await access(path);
+    const trainOptions = readTrainOptions({ ...options, data });
+    const runFolder = join(out, "training");
+    await checkTraining({ ...trainOptions, out: runFolder, resume });
+    const computeDtype = options["compute-dtype"];
+    if (computeDtype !== undefined)
+      await checkBackend(options.backend ?? "auto", { capability: "session", computeDtype });
+    for (const reference of [data, options["eval-data"]])
+      if (reference !== undefined) await fetchNamedDataset(reference, options, context);
     const artifacts = await prepareArtifacts(id, { ...options, out }, context).catch((error: unknown) => {
       if (signal.aborted) terminal.print(`Scores are kept. To go on:\n  ${commandLine}`);
       throw error;
     });
     const progress = progressReporter<StepReport>(terminal, renderTrainingProgress);
-    const trainOptions = readTrainOptions({ ...options, data });
     let last: StepReport | null = null;
     try {
-      const onSkip = noteSkipped(terminal);
-      const before = await evaluateHeldOut(artifacts, { ...options, out }, { signal, onSkip });
+      const watch = { ...watchPacking(terminal), signal };
+      const before = await evaluateHeldOut(artifacts, { ...options, out }, watch);
       if (before) terminal.print(`Before: ${renderEvaluation(before)}`);
       const onNote = (note: string) => terminal.print(note);
-      const run = { ...trainOptions, out: join(out, "training"), resume, signal, onNote, onSkip };
+      const run = { ...trainOptions, out: runFolder, resume, onNote, ...watch };
       for await (const report of train(artifacts, run)) {
         last = report;
         progress.report(report);
@@ -106,13 +115,15 @@ export const trainCommand = defineCommand({
       terminal.clearStatus();
       const folder = join(out, "model");
       const dtype = options["save-dtype"];
-      const saved = await saveModel(artifacts, run.out, {
+      const saved = await saveModel(artifacts, {
         out: folder,
+        checkpoint: run.out,
         ...(dtype !== undefined && { dtype }),
       });
       const share = ((100 * saved.changedValues) / Math.max(1, saved.trainedValues)).toFixed(1);
+      const rounding = dtype === "float32" ? "stored as float32" : "rounded to the base's dtype";
       terminal.print(
-        `\nSaved the model to ${folder}; ${share} % of the trained values changed when rounded to its dtype.`,
+        `\nSaved the model to ${folder}: ${share} % of the trained values, ${rounding}, differ from the base's.`,
       );
       if (options.json) await terminal.printDocument({ artifacts, model: folder, before, last, saved });
       return EXIT.done;
@@ -132,7 +143,7 @@ type Options = OptionValues<typeof OPTIONS>;
 async function evaluateHeldOut(
   artifacts: string,
   options: Options & { readonly out: string },
-  watch: Pick<EvaluateDataOptions, "signal" | "onSkip">,
+  watch: Pick<EvaluateDataOptions, "signal" | "onSkip" | "onProgress">,
 ) {
   const heldOut = options["eval-data"];
   if (heldOut === undefined || options.resume) return null;

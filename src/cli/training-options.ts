@@ -1,10 +1,14 @@
 // Options that commands on artifacts share: which data, on which backend.
-import type { TemplateKind } from "../index.ts";
+import type { ExportOptions } from "../index.ts";
 import type { OptionTable, OptionValues } from "./arguments.ts";
 
 /** How data is read and what runs the graphs. */
 export const DATA_OPTIONS = {
-  data: { kind: "text", value: "FILE", help: "File or folder: JSON Lines, JSON, CSV, Parquet" },
+  data: {
+    kind: "text",
+    value: "FILE",
+    help: "File, folder, or org/name[@revision][:[config/]split] on the Hub",
+  },
   sequence: { kind: "number", value: "N", least: 2, whole: true, help: "Tokens of a sequence (default 512)" },
   "batch-size": {
     kind: "number",
@@ -37,11 +41,21 @@ export const EXPORT_OPTIONS = {
     choices: ["new-rows", "all", "none"],
     help: "Rows of new tokens alone (default), all rows, or none",
   },
+  "compute-dtype": {
+    kind: "choice",
+    choices: ["float32", "float16", "bfloat16"],
+    help: "Of activations and matrix products (default float32)",
+  },
+  recompute: {
+    kind: "choice",
+    choices: ["none", "layers"],
+    help: "layers: less memory, more time (default none)",
+  },
 } as const satisfies OptionTable;
 
 /** {@link DATA_OPTIONS} as the SDK takes them; what was not given is left out. */
-export function readDataOptions(options: OptionValues<typeof DATA_OPTIONS>) {
-  const { sequence, backend, threads } = options;
+export function readDataOptions(options: OptionValues<typeof DATA_OPTIONS> & { readonly offline: boolean }) {
+  const { sequence, backend, threads, offline } = options;
   return {
     ...(sequence !== undefined && { sequence }),
     ...(options["batch-size"] !== undefined && { batchSize: options["batch-size"] }),
@@ -49,18 +63,23 @@ export function readDataOptions(options: OptionValues<typeof DATA_OPTIONS>) {
     ...(options["on-bad-record"] !== undefined && { onBadRecord: options["on-bad-record"] }),
     ...(backend !== undefined && { backend }),
     ...(threads !== undefined && { threads }),
+    // Left out when not set: then HF_HUB_OFFLINE decides.
+    ...(offline && { hub: { offline } }),
   };
 }
 
-/** {@link EXPORT_OPTIONS} as the SDK takes them. */
-export function readExportOptions(options: OptionValues<typeof EXPORT_OPTIONS>): {
-  readonly chatTemplate?: TemplateKind;
-  readonly trainEmbeddings?: "new-rows" | "all" | "none";
-} {
+/** {@link EXPORT_OPTIONS} as the SDK takes them; what was not given is left out. */
+export function readExportOptions(
+  options: Partial<OptionValues<typeof EXPORT_OPTIONS>>,
+): Omit<ExportOptions, "out"> {
+  const { recompute } = options;
   const chatTemplate = options["chat-template"];
   const trainEmbeddings = options["train-embeddings"];
+  const computeDtype = options["compute-dtype"];
   return {
     ...(chatTemplate !== undefined && { chatTemplate }),
     ...(trainEmbeddings !== undefined && { trainEmbeddings }),
+    ...(computeDtype !== undefined && { computeDtype }),
+    ...(recompute !== undefined && { recompute }),
   };
 }

@@ -1,19 +1,21 @@
 // The Hub cache on this machine, in the layout that Python's huggingface_hub shares:
-// models--org--name/{blobs/<etag>, refs/<revision>, snapshots/<commit>/<file> -> ../../blobs/<etag>}.
+// models--org--name (datasets--org--name)/{blobs/<etag>, refs/<revision>, snapshots/<commit>/<file> -> ../../blobs/<etag>}.
 import { randomBytes } from "node:crypto";
 import { copyFile, mkdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import type { FileIdentity } from "./folder.ts";
 import { nullIfMissing } from "./missing.ts";
+import type { HubRepo } from "./repo.ts";
+import type { HubSettings } from "./settings.ts";
 
 /** Says whether a revision is a commit: it never moves, hence has no ref. */
 export function isCommit(revision: string): boolean {
   return /^[0-9a-f]{40}$/.test(revision);
 }
 
-/** The folder of one model in the cache. */
-export function repoFolder(cacheFolder: string, id: string): string {
-  return join(cacheFolder, ["models", ...id.split("/")].join("--"));
+/** The folder of one repository in the cache. */
+export function repoFolder(cacheFolder: string, { kind, id }: Pick<HubRepo, "kind" | "id">): string {
+  return join(cacheFolder, [`${kind}s`, ...id.split("/")].join("--"));
 }
 
 /** The folder with the files of one commit. */
@@ -26,6 +28,24 @@ export async function readRef(repo: string, revision: string): Promise<string | 
   if (isCommit(revision)) return revision;
   const commit = (await readFile(join(repo, "refs", revision), "utf8").catch(nullIfMissing))?.trim() ?? "";
   return isCommit(commit) ? commit : null;
+}
+
+/**
+ * The folder of a repository's files in the cache, for work without the Hub.
+ *
+ * @throws Error when it was never downloaded at that revision.
+ */
+export async function cachedSnapshot(
+  repo: HubRepo,
+  { cacheFolder }: Pick<HubSettings, "cacheFolder">,
+): Promise<{ readonly snapshot: string; readonly commit: string }> {
+  const folder = repoFolder(cacheFolder, repo);
+  const commit = await readRef(folder, repo.revision);
+  const snapshot = commit && snapshotFolder(folder, commit);
+  if (snapshot && (await stat(snapshot).catch(nullIfMissing)) !== null) return { snapshot, commit };
+  throw new Error(
+    `Cannot open ${repo.id} at revision "${repo.revision}" offline: it is not in the cache ${cacheFolder}; open it once with HF_HUB_OFFLINE unset`,
+  );
 }
 
 /** Notes which commit a branch or tag stands for. */

@@ -1,6 +1,7 @@
-// HTTP to a Hub about one model: redirects, authorization, timeouts, and answers that say no. Retries are the
+// HTTP to a Hub about one repository: redirects, authorization, timeouts, and answers that say no. Retries are the
 // caller's, with retry.ts, because only the caller knows what is still missing.
 import { HubError } from "../errors.ts";
+import { type HubRepo, PLACES, repoPath } from "./repo.ts";
 import { parseRetryAfter, type RetryPolicy, retrying, TransientError } from "./retry.ts";
 import type { HubSettings } from "./settings.ts";
 
@@ -8,14 +9,6 @@ const MAX_REDIRECTS = 8;
 
 /** The longest answer of the Hub's API that is read. */
 const MAX_API_BYTES = 64 * 2 ** 20;
-
-/** A model on the Hub, or on a mirror of it. */
-export interface HubRepo {
-  /** `org/name`, or the name alone of an old model. */
-  readonly id: string;
-  /** Branch, tag or commit. */
-  readonly revision: string;
-}
 
 /** What a client needs to know. */
 export interface HubClientOptions {
@@ -42,7 +35,7 @@ export interface HubAnswer {
   close(): void;
 }
 
-/** Asks a Hub about one model. */
+/** Asks a Hub about one repository. */
 export interface HubClient extends HubClientOptions {
   /**
    * One GET, redirects followed; the token goes to the endpoint's own origin alone.
@@ -54,7 +47,7 @@ export interface HubClient extends HubClientOptions {
   readonly fetch: typeof fetch;
 }
 
-/** A client for one model. */
+/** A client for one repository. */
 export function hubClient(options: HubClientOptions): HubClient {
   const client: HubClient = {
     ...options,
@@ -65,7 +58,7 @@ export function hubClient(options: HubClientOptions): HubClient {
 }
 
 async function get(client: HubClientOptions, url: string, request: GetOptions): Promise<HubAnswer> {
-  const connection = openConnection(client.policy.idleTimeoutMs, [client.signal, request.signal]);
+  const connection = openConnection(client, [client.signal, request.signal]);
   try {
     const response = await follow(client, url, request, connection);
     if ([200, 206, 416].includes(response.status)) {
@@ -129,7 +122,10 @@ interface Connection {
   close(): void;
 }
 
-function openConnection(idleTimeoutMs: number, signals: readonly (AbortSignal | undefined)[]): Connection {
+function openConnection(
+  { repo, policy: { idleTimeoutMs } }: HubClientOptions,
+  signals: readonly (AbortSignal | undefined)[],
+): Connection {
   const callers = signals.filter((signal) => signal !== undefined);
   const own = new AbortController();
   return {
@@ -143,7 +139,7 @@ function openConnection(idleTimeoutMs: number, signals: readonly (AbortSignal | 
         return await work;
       } catch (cause) {
         for (const signal of callers) signal.throwIfAborted();
-        throw new TransientError(`Cannot read from ${new URL(url).host}: ${reasonOf(cause)}`, {
+        throw new TransientError(`Cannot read ${repo.id} from ${new URL(url).host}: ${reasonOf(cause)}`, {
           cause,
           status: null,
         });
@@ -233,7 +229,7 @@ function refusalReason(
   { repo, settings }: Pick<HubClientOptions, "repo" | "settings">,
 ): string {
   const code = headers.get("x-error-code");
-  const page = `${settings.endpoint}/${repo.id}`;
+  const page = `${settings.endpoint}/${repoPath(repo)}`;
   const token =
     settings.token === null
       ? "set HF_TOKEN to a token that may read it"
@@ -242,10 +238,10 @@ function refusalReason(
     return `it is gated (${status}); accept its licence at ${page}, and ${token}`;
   }
   if (status === 401 || status === 403) {
-    return `there is no such model, or it is private (${status}); check the name, and ${token}`;
+    return `there is no such ${repo.kind}, or it is private (${status}), and no ${PLACES[repo.kind]} of that name here; check the name, and ${token}`;
   }
   if (status === 404 && code === "RevisionNotFound") return `it has no revision "${repo.revision}" (404)`;
   if (status === 404)
-    return `there is no such model or file at revision "${repo.revision}" (404); look at ${page}`;
+    return `there is no such ${repo.kind} or file at revision "${repo.revision}" (404); look at ${page}`;
   return `the Hub answers ${status}`;
 }

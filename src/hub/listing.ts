@@ -1,12 +1,13 @@
-// What a model on the Hub consists of: the commit, and the files with their sizes and hashes.
-import { type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
+// What a repository on the Hub consists of: the commit, and the files with their sizes and hashes.
+import { datasetInfo, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
 import { HubError } from "../errors.ts";
 import { isInnerPath } from "../safetensors/index-file.ts";
 import { isCommit } from "./cache.ts";
 import type { HubClient } from "./client.ts";
 import type { ModelFile } from "./model.ts";
+import { type HubRepo, repoPath } from "./repo.ts";
 
-/** More files than any model has. */
+/** More files than any repository that is read here has. */
 const MAX_FILES = 100_000;
 
 /** A file on the Hub. */
@@ -16,7 +17,7 @@ export interface RemoteFile extends ModelFile {
   readonly url: string;
 }
 
-/** A model at a commit. */
+/** A repository at a commit. */
 export interface Listing {
   readonly commit: string;
   readonly files: ReadonlyMap<string, RemoteFile>;
@@ -27,16 +28,15 @@ export interface Listing {
  *
  * @throws HubError when the Hub refuses, or answers what cannot be.
  */
-export async function listModel(client: HubClient): Promise<Listing> {
+export async function listRepo(client: HubClient): Promise<Listing> {
   const { repo, settings, fetch } = client;
   const hub = { hubUrl: settings.endpoint, fetch };
+  const named = { type: repo.kind, name: repo.id };
   try {
-    const commit = isCommit(repo.revision)
-      ? repo.revision
-      : (await modelInfo({ ...hub, name: repo.id, revision: repo.revision, additionalFields: ["sha"] })).sha;
+    const commit = isCommit(repo.revision) ? repo.revision : await commitOf(repo, hub);
     if (!isCommit(commit)) throw new SyntaxError(`its commit is ${JSON.stringify(commit)}`);
     const files = new Map<string, RemoteFile>();
-    for await (const entry of listFiles({ ...hub, repo: repo.id, revision: commit, recursive: true })) {
+    for await (const entry of listFiles({ ...hub, repo: named, revision: commit, recursive: true })) {
       if (files.size >= MAX_FILES) throw new SyntaxError(`it has more than ${MAX_FILES} files`);
       if (entry.type === "file") files.set(entry.path, parseEntry(entry, client, commit));
     }
@@ -51,6 +51,17 @@ export async function listModel(client: HubClient): Promise<Listing> {
   }
 }
 
+async function commitOf(
+  { kind, id, revision }: HubRepo,
+  hub: { readonly hubUrl: string; readonly fetch: typeof fetch },
+): Promise<string> {
+  const { sha } =
+    kind === "model"
+      ? await modelInfo({ ...hub, name: id, revision, additionalFields: ["sha"] })
+      : await datasetInfo({ ...hub, name: id, revision, additionalFields: ["sha"] });
+  return sha;
+}
+
 function parseEntry(entry: ListFileEntry, client: HubClient, commit: string): RemoteFile {
   const { path, size, oid, lfs } = entry;
   const sizeBytes = lfs?.size ?? size;
@@ -63,7 +74,7 @@ function parseEntry(entry: ListFileEntry, client: HubClient, commit: string): Re
   if (typeof etag !== "string" || !(lfs ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(etag)) {
     throw new SyntaxError(`${path} has the hash ${JSON.stringify(etag)?.slice(0, 200)}`);
   }
-  const place = [client.repo.id, "resolve", commit, path].flatMap((part) => part.split("/"));
+  const place = [repoPath(client.repo), "resolve", commit, path].flatMap((part) => part.split("/"));
   const url = `${client.settings.endpoint}/${place.map(encodeURIComponent).join("/")}`;
   return { name: path, sizeBytes, sha256: lfs ? etag : null, etag, url };
 }

@@ -2,15 +2,15 @@
 import { stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { UsageError } from "../errors.ts";
-import { isInnerPath } from "../safetensors/index-file.ts";
-import { linkedIdentity, readRef, repoFolder, snapshotFolder } from "./cache.ts";
-import { type HubClient, type HubRepo, hubClient } from "./client.ts";
+import { cachedSnapshot, linkedIdentity, repoFolder, snapshotFolder } from "./cache.ts";
+import { type HubClient, hubClient } from "./client.ts";
 import { folderSource } from "./folder.ts";
-import { listModel } from "./listing.ts";
+import { listRepo } from "./listing.ts";
 import { nullIfMissing } from "./missing.ts";
 import type { Model } from "./model.ts";
 import { readModel } from "./read-model.ts";
 import { remoteSource } from "./remote.ts";
+import { type HubRepo, parseRepo } from "./repo.ts";
 import { DEFAULT_RETRY, type RetryPolicy } from "./retry.ts";
 import { type HubSettings, type HubSettingsOptions, hubSettings } from "./settings.ts";
 import { type DownloadProgress, downloadSnapshot } from "./snapshot.ts";
@@ -45,7 +45,7 @@ export async function openModel(id: string, options: OpenModelOptions = {}): Pro
     if (options.revision !== undefined) throw new UsageError(`Cannot open ${id}: a folder has no revisions`);
     return readModel(await folderSource(folder, { id }));
   }
-  const repo = parseRepo(id, options.revision);
+  const repo = parseRepo(id, "model", options.revision);
   const settings = await hubSettings(options);
   if (settings.offline) return openCached(repo, settings);
   const policy = { ...DEFAULT_RETRY, ...options.retry };
@@ -60,44 +60,14 @@ async function asFolder(id: string): Promise<string | null> {
   return (await stat(path).catch(nullIfMissing)) === null ? null : path;
 }
 
-function parseRepo(id: string, revision: string | undefined): HubRepo {
-  const [name = "", ...rest] = id.split("@");
-  const stated = rest.length > 0 ? rest.join("@") : undefined;
-  if (!/^[\w.-]{1,96}(\/[\w.-]{1,96})?$/.test(name) || !name.split("/").every(isRepoPart)) {
-    throw new UsageError(
-      `Cannot open ${JSON.stringify(id)}: it is no folder, and a model on the Hub is named org/name or org/name@revision`,
-    );
-  }
-  if (stated !== undefined && revision !== undefined && stated !== revision) {
-    throw new UsageError(`Cannot open ${id}: it names one revision, and the options another: ${revision}`);
-  }
-  const chosen = stated ?? revision ?? "main";
-  if (!isInnerPath(chosen)) {
-    throw new UsageError(`Cannot open ${name}: ${JSON.stringify(chosen)} is no branch, tag or commit`);
-  }
-  return { id: name, revision: chosen };
-}
-
-/** As the Hub allows names; two dashes stand for the slash in the cache. */
-function isRepoPart(part: string): boolean {
-  return !/^[.-]|[.-]$|--|\.\./.test(part);
-}
-
 async function openCached(repo: HubRepo, settings: HubSettings): Promise<Model> {
-  const folder = repoFolder(settings.cacheFolder, repo.id);
-  const commit = await readRef(folder, repo.revision);
-  const snapshot = commit && snapshotFolder(folder, commit);
-  if (!snapshot || (await stat(snapshot).catch(nullIfMissing)) === null) {
-    throw new Error(
-      `Cannot open ${repo.id} at revision "${repo.revision}" offline: it is not in the cache ${settings.cacheFolder}; open it once with HF_HUB_OFFLINE unset`,
-    );
-  }
+  const { snapshot, commit } = await cachedSnapshot(repo, settings);
   const identify = (name: string) => linkedIdentity(snapshot, name);
   return readModel(await folderSource(snapshot, { id: repo.id, revision: commit, identify }));
 }
 
 async function openRemote(client: HubClient): Promise<Model> {
-  return readModel(remoteSource(client, await listModel(client)));
+  return readModel(remoteSource(client, await listRepo(client)));
 }
 
 async function openDownloaded(
@@ -106,8 +76,8 @@ async function openDownloaded(
   options: OpenModelOptions,
 ): Promise<Model> {
   const { repo } = client;
-  const folder = repoFolder(settings.cacheFolder, repo.id);
-  const listing = await listModel(client);
+  const folder = repoFolder(settings.cacheFolder, repo);
+  const listing = await listRepo(client);
   await downloadSnapshot(client, listing, { folder, onProgress: options.onProgress });
   const identify = async (name: string) => {
     const { sha256 = null, etag = null } = listing.files.get(name) ?? {};

@@ -27,7 +27,7 @@ export interface DownloadProgress {
 
 /** Options of {@link downloadSnapshot}. */
 export interface SnapshotOptions {
-  /** The model's folder in the cache. */
+  /** The repository's folder in the cache. */
   readonly folder: string;
   readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
 }
@@ -46,10 +46,10 @@ export async function downloadSnapshot(
   const companions = [...listing.files.values()].filter(({ name }) => isCompanion(name));
   if (sharded) companions.push(fileOf(client, listing, INDEX_FILE));
   for (const file of companions) checkSmall(file);
-  await downloadAll(client, listing, companions, options);
+  await downloadFiles(client, listing, companions, options);
   const weights = sharded ? await shardsOf(client, listing, options.folder) : [SINGLE_FILE];
   const files = weights.map((name) => fileOf(client, listing, name));
-  await downloadAll(client, listing, files, options);
+  await downloadFiles(client, listing, files, options);
   await writeRef(options.folder, client.repo.revision, listing.commit);
 }
 
@@ -74,7 +74,8 @@ async function shardsOf(client: HubClient, listing: Listing, folder: string): Pr
   return shardNames(parseIndex(index, `${INDEX_FILE} of ${client.repo.id}`));
 }
 
-async function downloadAll(
+/** Downloads those of the files that are missing in the cache. */
+export async function downloadFiles(
   client: HubClient,
   listing: Listing,
   files: readonly RemoteFile[],

@@ -16,7 +16,12 @@ const CODES = {
 export type ElementType = keyof typeof CODES;
 
 /** The element types that graphs compute in. */
-export type FloatType = "float32" | "float64" | "float16";
+export type FloatType = "float32" | "float64" | "float16" | "bfloat16";
+
+/** In which the statistics of norms, softmax and loss are computed where the rest is computed in `type`. */
+export function statisticsType(type: ElementType): "float32" | "float64" {
+  return type === "float64" ? "float64" : "float32";
+}
 
 /** The code of `TensorProto.DataType`. */
 export function typeCode(type: ElementType): number {

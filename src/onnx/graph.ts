@@ -1,8 +1,9 @@
 // A graph under construction: inputs, initializers and nodes in the order they are made, and the tape of
 // differentiable steps that backward.ts walks. Operators with their checks are in operators/.
+import { encode } from "../tensor/encode.ts";
 import { type Dim, product } from "./dim.ts";
 import type { ElementType } from "./element-type.ts";
-import type { OperatorName } from "./operators/table.ts";
+import { isStandard, OPERATORS, OPSET, type OperatorName, type Opset } from "./operators/table.ts";
 
 /** A tensor in a graph: what a node, an input or an initializer yields. */
 export interface Value {
@@ -71,6 +72,7 @@ const SHARED_CONSTANT_BYTES = 256;
 
 /** A graph being built. It owns its nodes; values are plain data. */
 export class Graph {
+  readonly opset: Opset;
   readonly inputs: Value[] = [];
   readonly initializers: Initializer[] = [];
   readonly nodes: Node[] = [];
@@ -89,6 +91,10 @@ export class Graph {
   /** What nodes made. */
   readonly #produced = new Set<Value>();
 
+  constructor(opset: Opset = OPSET) {
+    this.opset = opset;
+  }
+
   /** @throws RangeError when the name is taken. */
   input(name: string, type: ElementType, shape: readonly Dim[]): Value {
     const value = this.#value(name, type, shape);
@@ -104,11 +110,7 @@ export class Graph {
   }
 
   /** A constant tensor of few or many numbers, held in the model. Small ones are shared. */
-  constant(
-    type: "float32" | "float64" | "int32" | "int64",
-    shape: readonly number[],
-    numbers: ArrayLike<number>,
-  ): Value {
+  constant(type: Exclude<ElementType, "bool">, shape: readonly number[], numbers: ArrayLike<number>): Value {
     const size = product(shape);
     if (size !== numbers.length) {
       throw new RangeError(
@@ -128,12 +130,22 @@ export class Graph {
     return value;
   }
 
-  /** Appends a node. The operators in operators/ check what goes in, and say what comes out. */
+  /** Whether the graph's opset has an operator. */
+  has(op: OperatorName): boolean {
+    return !isStandard(op) || OPERATORS[op].since <= this.opset;
+  }
+
+  /**
+   * Appends a node. The operators in operators/ check what goes in, and say what comes out.
+   *
+   * @throws RangeError when the graph's opset does not have the operator.
+   */
   emit(
     op: OperatorName,
     inputs: readonly (Value | null)[],
     { type, shape, attributes = {} }: EmitOptions,
   ): Value {
+    if (!this.has(op)) throw new RangeError(`Cannot use ${op}: opset ${this.opset} does not have it`);
     const output = this.#value(this.#fresh(op), type, shape);
     this.nodes.push({ op, inputs, attributes, output, stage: this.#stage });
     this.#produced.add(output);
@@ -252,15 +264,16 @@ export interface EmitOptions {
   readonly attributes?: Readonly<Record<string, Attribute>>;
 }
 
-function constantBytes(
-  type: "float32" | "float64" | "int32" | "int64",
-  numbers: ArrayLike<number>,
-): Uint8Array {
+function constantBytes(type: Exclude<ElementType, "bool">, numbers: ArrayLike<number>): Uint8Array {
   switch (type) {
     case "float32":
       return bytesOf(Float32Array.from(numbers));
     case "float64":
       return bytesOf(Float64Array.from(numbers));
+    case "float16":
+      return encode(Float32Array.from(numbers), "F16");
+    case "bfloat16":
+      return encode(Float32Array.from(numbers), "BF16");
     case "int32":
       return bytesOf(Int32Array.from(numbers));
     case "int64":

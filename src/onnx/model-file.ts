@@ -8,6 +8,7 @@ import {
   type AttributeProto,
   AttributeProto_AttributeType,
   AttributeProtoSchema,
+  type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
   type NodeProto,
@@ -19,7 +20,7 @@ import {
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from "./onnx.pb.ts";
-import { IR_VERSION, OPSET } from "./operators/table.ts";
+import { IR_VERSIONS, isStandard, type Opset, RUNTIME_DOMAIN } from "./operators/table.ts";
 
 /** Who wrote a file, and under what name. */
 export interface ModelFileOptions {
@@ -46,12 +47,27 @@ export function modelFile(g: Graph, { name, producer }: ModelFileOptions): Uint8
       .map(({ output }) => valueProto(output.name, output))
       .filter(({ name }) => !given.has(name)),
   });
+  const usesRuntime = nodes.some(({ op }) => !isStandard(op));
+  return modelBytes(graph, { opset: g.opset, usesRuntime, producer });
+}
+
+/** What a file states besides its graph. */
+interface ModelOptions {
+  readonly opset: Opset;
+  /** Whether nodes are of ONNX Runtime's own domain. */
+  readonly usesRuntime: boolean;
+  readonly producer: ModelFileOptions["producer"];
+}
+
+/** The bytes of an ONNX file with that graph. */
+export function modelBytes(graph: GraphProto, { opset, usesRuntime, producer }: ModelOptions): Uint8Array {
+  const domains = [{ domain: "", version: BigInt(opset) }];
   const model = create(ModelProtoSchema, {
-    irVersion: BigInt(IR_VERSION),
+    irVersion: BigInt(IR_VERSIONS[opset]),
     producerName: producer.name,
     producerVersion: producer.version,
     graph,
-    opsetImport: [{ domain: "", version: BigInt(OPSET) }],
+    opsetImport: usesRuntime ? [...domains, { domain: RUNTIME_DOMAIN, version: 1n }] : domains,
   });
   return toBinary(ModelProtoSchema, model);
 }
@@ -99,13 +115,15 @@ function nodeProto(
   return create(NodeProtoSchema, {
     name: `${stage}.${op}.${at}`,
     opType: op,
+    domain: isStandard(op) ? "" : RUNTIME_DOMAIN,
     input: inputs.map((value) => (value === null ? "" : rename(value))),
     output: [rename(output)],
     attribute: Object.entries(attributes).map(([name, attribute]) => attributeProto(name, attribute)),
   });
 }
 
-function attributeProto(name: string, attribute: Attribute): AttributeProto {
+/** An attribute of a node. */
+export function attributeProto(name: string, attribute: Attribute): AttributeProto {
   const { INT, INTS, FLOAT, STRING } = AttributeProto_AttributeType;
   switch (attribute.kind) {
     case "int":
@@ -141,7 +159,8 @@ function tensorProto({ value, content }: Initializer): TensorProto {
   });
 }
 
-function valueProto(name: string, { type, shape }: Value): ValueInfoProto {
+/** An input or output of a graph. */
+export function valueProto(name: string, { type, shape }: Pick<Value, "type" | "shape">): ValueInfoProto {
   return create(ValueInfoProtoSchema, {
     name,
     type: {

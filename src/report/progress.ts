@@ -1,8 +1,9 @@
-// The lines that show how far a scan or a download is.
+// The lines that show how far a scan, a download or the packing of a dataset is.
+import type { PackingProgress } from "../chat/packed-dataset.ts";
 import type { ScanProgress } from "../snr/scan-progress.ts";
 import { bar, dim, ellipsis, type ReportStyle, reportWidth } from "./paint.ts";
 import { displayWidth, keepTail, printable } from "./text.ts";
-import { formatBytes, formatDuration, formatShare } from "./units.ts";
+import { formatBytes, formatCount, formatDuration, formatShare } from "./units.ts";
 
 /** One line of at most `width` cells without a newline: bar, modules, time left, bytes, rate, module. */
 export function renderProgress(progress: ScanProgress, style: ReportStyle): string {
@@ -39,6 +40,23 @@ export function renderDownload(progress: DownloadState, style: ReportStyle): str
       label: formatShare(Math.floor(done * 100) / 100),
       optional: [timeLeft, byteCount(bytes, totalBytes), `${formatBytes(rate)}/s`],
       name: file,
+    },
+    style,
+  );
+}
+
+/** One line of at most `width` cells without a newline: bar, records, time left, tokens, rate. */
+export function renderPacking(progress: PackingProgress, style: ReportStyle): string {
+  const { records, tokens, bytes, totalBytes, elapsedMs } = progress;
+  const done = totalBytes > 0 ? bytes / totalBytes : 1;
+  const timeLeft = done > 0 ? `${formatDuration((elapsedMs * (1 - done)) / done)} left` : "";
+  const rate = elapsedMs > 0 ? `${formatCount((tokens * 1000) / elapsedMs)} tokens/s` : "";
+  return renderProgressLine(
+    {
+      done,
+      label: `${formatCount(records)} records`,
+      optional: [timeLeft, `${formatCount(tokens)} tokens`, rate, byteCount(bytes, totalBytes)],
+      name: "",
     },
     style,
   );

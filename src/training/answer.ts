@@ -5,7 +5,7 @@ import { renderPrompt } from "../chat/render.ts";
 import { chatTemplate } from "../chat/template.ts";
 import { encodeText } from "../chat/tokenizer.ts";
 import { UsageError } from "../errors.ts";
-import type { Artifacts } from "./artifacts.ts";
+import { type ArtifactsFolder, folderOf } from "./artifacts-folder.ts";
 import { tokenizerOf } from "./data.ts";
 import { type EvaluationModelOptions, openEvaluationModel } from "./evaluation-model.ts";
 import type { GenerateOptions } from "./generate.ts";
@@ -23,11 +23,8 @@ export interface AnswerOptions extends EvaluationModelOptions, Omit<GenerateOpti
  *
  * @throws UsageError when the artifacts have no chat template; as the tokenizer and the template throw.
  */
-export async function answer(
-  artifacts: string | Pick<Artifacts, "folder">,
-  options: AnswerOptions,
-): Promise<readonly string[]> {
-  const folder = typeof artifacts === "string" ? artifacts : artifacts.folder;
+export async function answer(artifacts: ArtifactsFolder, options: AnswerOptions): Promise<readonly string[]> {
+  const folder = folderOf(artifacts);
   const manifest = await readManifest(folder);
   const tokenizer = await tokenizerOf(folder, manifest);
   const template = chatTemplate(manifest.chatTemplate, tokenizer?.tokenizerConfig ?? {});

@@ -1,7 +1,7 @@
 // A graph of the artifacts, open on a backend, together with the trainable parameters that travel through it.
 import { join } from "node:path";
-import { openBackend } from "../../backends/index.ts";
-import type { Backend, GraphSession, GraphTensor } from "../backend.ts";
+import { checkComputes, openBackend } from "../../backends/index.ts";
+import type { Backend, ComputeDType, GraphSession, GraphTensor } from "../backend.ts";
 import type { TokenBatch } from "../chat/batch.ts";
 import { BackendUnavailableError, UsageError } from "../errors.ts";
 import type { Manifest } from "./manifest.ts";
@@ -18,21 +18,39 @@ export interface Trainable {
 export interface BackendChoice {
   /** Name of a backend, `auto` (default) for the best that is available here, or an open one, which stays open. */
   readonly backend?: string | Backend;
-  /** Threads for the backend; default: the processors this process may use. */
+  /** Threads for the backend, and for updates where it trains; default: the processors this process may use. */
   readonly threads?: number;
   /** What the caller may want to know and did not ask for: which backend `auto` took, and why. */
   readonly onNote?: (note: string) => void;
 }
 
-/** A backend to run graphs, and how to give it back: one that came open is the caller's to close. */
+/** What a person should know of a graph that was opened: how much memory weights take that a backend had to convert. */
+export function notesOn({ name }: Backend, { foldedWeights = [] }: ArtifactGraph): readonly string[] {
+  const megabytes = (bytes: number) => `${Number((bytes / 1e6).toPrecision(3))} MB`;
+  return foldedWeights.map(
+    ({ dtype, sizeBytes, castDtype, castBytes }) =>
+      `${name} folds ${megabytes(sizeBytes)} of ${dtype} weights to ${megabytes(castBytes)} of ${castDtype}`,
+  );
+}
+
+/**
+ * A backend to run graphs that compute in a dtype, and how to give it back: one that came open is the caller's to close.
+ *
+ * @throws UsageError when it does not compute in that; BackendUnavailableError when it cannot run here.
+ */
 export async function takeBackend(
   choice: BackendChoice,
+  computeDtype: ComputeDType,
 ): Promise<{ readonly backend: Backend; readonly release: () => Promise<void> }> {
   const { backend: name = "auto", threads } = choice;
-  if (typeof name !== "string") return { backend: name, release: async () => {} };
+  if (typeof name !== "string") {
+    checkComputes(name, computeDtype);
+    return { backend: name, release: async () => {} };
+  }
   const { backend, notes } = await openBackend(name, {
     precision: "fast",
     capability: "session",
+    computeDtype,
     ...(threads !== undefined && { threads }),
   });
   for (const note of notes) choice.onNote?.(note);
@@ -51,7 +69,7 @@ export interface GraphCall {
 export type GraphOutputs = ReadonlyMap<string, GraphTensor>;
 
 /** An open graph. */
-export interface ArtifactGraph {
+export interface ArtifactGraph extends Pick<GraphSession, "foldedWeights"> {
   run(call: GraphCall): Promise<GraphOutputs>;
   close(): Promise<void>;
 }
@@ -76,6 +94,7 @@ export async function openArtifactGraph(
     weightsFolder: manifest.weightsFolder,
   });
   return {
+    foldedWeights: session.foldedWeights ?? [],
     async run({ batch, items, outputs }) {
       if (batch.sequence > manifest.maxSequence) {
         throw new UsageError(

@@ -3,10 +3,11 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { UsageError } from "../errors.ts";
 import { type TensorToWrite, writeSafetensors } from "../safetensors/writer.ts";
 import type { TrainableParameter } from "./manifest.ts";
-import type { Moments } from "./optimizer.ts";
 import { type NamedArrays, readTensors } from "./tensor-file.ts";
+import type { Moments } from "./update/adamw.ts";
 
 /** Files of a checkpoint. One without an optimizer file has moments of 0. */
 export const CHECKPOINT_FILES = {
@@ -158,7 +159,7 @@ async function entries(run: string): Promise<readonly string[]> {
 }
 
 function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
+  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
 }
 
 /** Path of the newest checkpoint of a run's folder; null when there is none. */
@@ -169,12 +170,28 @@ export async function latestCheckpoint(run: string): Promise<string | null> {
 }
 
 /**
+ * The folder of a checkpoint, for a run's folder of its newest one.
+ *
+ * @throws UsageError when there is none.
+ */
+export async function checkpointFolder(path: string): Promise<string> {
+  const latest = await latestCheckpoint(path);
+  if (latest !== null) return latest;
+  if (await exists(join(path, CHECKPOINT_FILES.state))) return path;
+  const inside = join(path, "training");
+  const nearby = (await latestCheckpoint(inside)) === null ? "" : `; there is one in ${inside}`;
+  throw new UsageError(
+    `Cannot use the checkpoint ${path}: expected a folder that holds ${CHECKPOINT_FILES.state} or checkpoint-<step>${nearby}`,
+  );
+}
+
+/**
  * Reads a checkpoint.
  *
  * @throws Error naming the file that is missing, cut short or of another shape.
  */
 export async function readCheckpoint(folder: string, shapes: Shapes): Promise<Checkpoint> {
-  const state = await readState(join(folder, CHECKPOINT_FILES.state));
+  const state = await readTrainerState(join(folder, CHECKPOINT_FILES.state));
   const parameters = await readTensors(join(folder, CHECKPOINT_FILES.parameters), shapes);
   const path = join(folder, CHECKPOINT_FILES.optimizer);
   if (state.step === 0 && !(await exists(path))) return { parameters, moments: null, state };
@@ -206,7 +223,8 @@ async function exists(path: string): Promise<boolean> {
 
 const MAX_STATE_BYTES = 2 ** 20;
 
-async function readState(path: string): Promise<TrainerState> {
+/** Reads `trainer_state.json`. */
+export async function readTrainerState(path: string): Promise<TrainerState> {
   const file = await open(path);
   try {
     const { size } = await file.stat();

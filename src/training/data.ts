@@ -4,7 +4,10 @@ import { type PackDatasetOptions, type PackedDataset, packDataset } from "../cha
 import { chatTemplate } from "../chat/template.ts";
 import type { ChatTokenizer } from "../chat/tokenizer.ts";
 import { UsageError } from "../errors.ts";
+import type { OpenDatasetOptions } from "../hub/open-dataset.ts";
 import type { BatchSource } from "./batch-source.ts";
+import type { RunSettings } from "./checkpoint.ts";
+import { fetchDataset } from "./dataset.ts";
 import type { Manifest } from "./manifest.ts";
 import { packedBatches } from "./packed-batches.ts";
 import { readManifest } from "./read-manifest.ts";
@@ -25,6 +28,8 @@ export interface TrainingDataOptions
   readonly seed?: number | null;
   /** Default `assistant`. */
   readonly trainOn?: PackDatasetOptions["trainOn"];
+  /** How to get at a dataset on the Hub; default: as the environment says. */
+  readonly hub?: Omit<OpenDatasetOptions, "signal">;
 }
 
 /** Packed data, and what of it there is. */
@@ -35,32 +40,58 @@ export interface TrainingData extends BatchSource {
 /**
  * Opens a dataset for training or evaluating artifacts.
  *
- * @param path a file or a folder: JSON Lines, JSON, CSV, Parquet.
- * @throws UsageError for options that cannot be, or a tokenizer whose ids the model does not have; Error naming the first
+ * @param data a file or a folder (JSON Lines, JSON, CSV, Parquet), or a dataset on the Hub as {@link fetchDataset} reads
+ * its name.
+ * @throws UsageError for options that cannot be, data that is not there, or a tokenizer whose ids the model does not have;
+ * HubError when the Hub refuses or fails; Error naming the first
  * record that cannot be used, unless these are skipped.
  */
 export async function openTrainingData(
   artifacts: string,
-  path: string,
+  data: string,
   options: TrainingDataOptions,
 ): Promise<TrainingData> {
   const manifest = await readManifest(artifacts);
   const { batchSize = 1, seed = 0, trainOn = "assistant" } = options;
-  if (!Number.isSafeInteger(batchSize) || batchSize < 1)
-    throw new UsageError(`Cannot make batches of ${batchSize} sequences: expected a whole number from 1`);
-  const sequence = options.sequence ?? Math.min(DEFAULT_SEQUENCE, manifest.maxSequence);
+  checkBatchSize(options);
+  const sequence = sequenceOf(options, manifest);
   if (sequence > manifest.maxSequence)
     throw new UsageError(
       `Cannot train on sequences of ${sequence} tokens: ${manifest.model.id} has ${manifest.maxSequence} positions`,
     );
   const tokenizer = await tokenizerOf(artifacts, manifest);
   const template = chatTemplate(manifest.chatTemplate, tokenizer?.tokenizerConfig ?? {});
-  const dataset = await packDataset(path, { ...options, sequence, trainOn, tokenizer, template });
+  const { signal } = options;
+  const files = await fetchDataset(data, { ...options.hub, ...(signal && { signal }) });
+  const dataset = await packDataset(files, { ...options, sequence, trainOn, tokenizer, template });
   if (dataset.header.vocabularySize > manifest.vocabularySize)
     throw new UsageError(
-      `Cannot train on ${path}: it has the token ${dataset.header.vocabularySize - 1}, and the embedding of ${manifest.model.id} has ${manifest.vocabularySize} rows`,
+      `Cannot train on ${data}: it has the token ${dataset.header.vocabularySize - 1}, and the embedding of ${manifest.model.id} has ${manifest.vocabularySize} rows`,
     );
-  return { dataset, ...packedBatches(dataset, { batchSize, seed }) };
+  const batches = packedBatches(dataset, { batchSize, seed });
+  return { dataset, ...batches, settings: { ...dataSettings(options, manifest), ...batches.settings } };
+}
+
+/** What decides which batches come and is known before the data is read. */
+export function dataSettings(
+  options: Omit<TrainingDataOptions, "folder">,
+  manifest: Pick<Manifest, "maxSequence">,
+): RunSettings {
+  const { batchSize = 1, seed = 0, trainOn = "assistant", packing = true, onBadRecord = "fail" } = options;
+  return { sequence: sequenceOf(options, manifest), batchSize, seed, trainOn, packing, onBadRecord };
+}
+
+function sequenceOf(
+  { sequence }: Pick<TrainingDataOptions, "sequence">,
+  { maxSequence }: Pick<Manifest, "maxSequence">,
+): number {
+  return sequence ?? Math.min(DEFAULT_SEQUENCE, maxSequence);
+}
+
+/** @throws UsageError when there can be no such batches. */
+export function checkBatchSize({ batchSize = 1 }: Pick<TrainingDataOptions, "batchSize">): void {
+  if (Number.isSafeInteger(batchSize) && batchSize >= 1) return;
+  throw new UsageError(`Cannot make batches of ${batchSize} sequences: expected a whole number from 1`);
 }
 
 /** The artifacts' tokenizer; null where the data is to bring tokens and there is none. */

@@ -1,11 +1,18 @@
 // Trained parameters, open for evaluation and for generating text.
 import { join } from "node:path";
-import { type ArtifactGraph, type BackendChoice, openArtifactGraph, takeBackend } from "./artifact-graph.ts";
+import {
+  type ArtifactGraph,
+  type BackendChoice,
+  notesOn,
+  openArtifactGraph,
+  takeBackend,
+} from "./artifact-graph.ts";
+import { type ArtifactsFolder, folderOf } from "./artifacts-folder.ts";
 import type { BatchSource } from "./batch-source.ts";
-import { latestCheckpoint, readCheckpoint } from "./checkpoint.ts";
+import { checkpointFolder, readCheckpoint } from "./checkpoint.ts";
 import { type EvaluateGraphOptions, type Evaluation, evaluateGraph } from "./evaluate.ts";
 import { type GenerateOptions, generateTokens } from "./generate.ts";
-import { readManifest } from "./read-manifest.ts";
+import { readStandardManifest } from "./read-manifest.ts";
 
 /** Options of {@link openEvaluationModel}. */
 export interface EvaluationModelOptions extends BackendChoice {
@@ -25,19 +32,22 @@ export interface EvaluationModel extends AsyncDisposable {
 /**
  * Opens the evaluation graph of artifacts with a checkpoint's parameters.
  *
+ * @throws UsageError when there is no such checkpoint; BackendUnavailableError when the backend cannot run here.
+ *
  * @example
  * const model = await openEvaluationModel("artifacts", { checkpoint: "run" });
  * const { loss, perplexity } = await model.evaluate(batches);
  * await model.close();
  */
 export async function openEvaluationModel(
-  artifacts: string,
+  artifactsFolder: ArtifactsFolder,
   options: EvaluationModelOptions = {},
 ): Promise<EvaluationModel> {
-  const manifest = await readManifest(artifacts);
+  const artifacts = folderOf(artifactsFolder);
+  const manifest = await readStandardManifest(artifacts);
   const folder = await checkpointFolder(options.checkpoint ?? join(artifacts, manifest.checkpoint));
   const { parameters } = await readCheckpoint(folder, manifest.parameters);
-  const { backend, release } = await takeBackend(options);
+  const { backend, release } = await takeBackend(options, manifest.computeDtype);
   let graph: ArtifactGraph;
   try {
     graph = await openArtifactGraph(backend, { folder: artifacts, manifest, parameters }, "evaluation");
@@ -45,6 +55,7 @@ export async function openEvaluationModel(
     await release();
     throw error;
   }
+  for (const note of notesOn(backend, graph)) options.onNote?.(note);
   const close = async () => {
     await graph.close();
     await release();
@@ -55,11 +66,6 @@ export async function openEvaluationModel(
     close,
     [Symbol.asyncDispose]: close,
   };
-}
-
-/** A checkpoint's folder as it is; for a run's folder that of its newest checkpoint. */
-export async function checkpointFolder(path: string): Promise<string> {
-  return (await latestCheckpoint(path)) ?? path;
 }
 
 /** Options of {@link evaluate}. */

@@ -1,12 +1,13 @@
 // What an export will be: decided and checked before the first byte is written.
 import { decoderConfig } from "../architectures/architectures.ts";
 import { type DecoderConfig, EMBEDDING, HEAD } from "../architectures/decoder.ts";
+import type { ComputeDType } from "../backend.ts";
 import type { TemplateKind } from "../chat/template.ts";
 import { UsageError } from "../errors.ts";
 import type { Model, ModelTensor } from "../hub/model.ts";
 import { type ArtifactTokenizer, artifactTokenizer } from "./artifact-tokenizer.ts";
 import { type GraphSource, newRowsOf } from "./graphs.ts";
-import type { AdamWConstants, TrainableParameter } from "./manifest.ts";
+import type { AdamWConstants, Manifest, TrainableParameter } from "./manifest.ts";
 import { type DividedWeights, divideWeights } from "./model-weights.ts";
 
 /** What is to train: a selection, or names alone. */
@@ -25,7 +26,12 @@ export interface ExportOptions {
   readonly chatTemplate?: TemplateKind;
   /** Whether embedding and head train, and of them only the rows of tokens that chatml adds (default). */
   readonly trainEmbeddings?: "new-rows" | "all" | "none";
-  /** Whether frozen weights stay in the model's files (default) or are copied into the folder. */
+  /**
+   * `standard` (default) runs on any ONNX Runtime; `ort-training` is what its training builds, which ended at 1.19.2,
+   * train by themselves: frozen weights are copied, and weight decay is for every parameter that trains.
+   */
+  readonly form?: Manifest["form"];
+  /** Whether frozen weights stay in the model's files (default of the form `standard`) or are copied into the folder. */
   readonly weights?: "reference" | "copy";
   /** Longest sequence; default: what the model was made for, and at most 32,768. */
   readonly maxSequence?: number;
@@ -35,9 +41,17 @@ export interface ExportOptions {
   readonly headChunks?: number;
   /** Whether each layer is computed again in the backward pass: less memory, more time. Default `none`. */
   readonly recompute?: "none" | "layers";
+  /**
+   * In what activations and matrix products are computed, where the backend that will run the graphs computes in it.
+   * Parameters, gradients, loss, logits and the statistics of norms and softmax are float32 all the same. Default `float32`.
+   */
+  readonly computeDtype?: ComputeDType;
   /** Constants of the optimizer; default: torch's for AdamW. */
   readonly adamw?: Partial<AdamWConstants>;
 }
+
+/** torch.optim.AdamW's. */
+const ADAMW: AdamWConstants = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 };
 
 /** Each position has a row in the tables of angles, which the graphs hold. */
 const MAX_SEQUENCE = 32768;
@@ -48,6 +62,8 @@ export interface ExportPlan {
   readonly modelFolder: string;
   readonly selection: SelectedParameters;
   readonly options: ExportOptions;
+  readonly form: Manifest["form"];
+  readonly adamw: AdamWConstants;
   readonly config: DecoderConfig;
   readonly divided: DividedWeights;
   readonly tokenizer: ArtifactTokenizer;
@@ -73,7 +89,17 @@ export async function planExport(
   selection: SelectedParameters,
   options: ExportOptions,
 ): Promise<ExportPlan> {
-  const { chatTemplate = "chatml", trainEmbeddings = "new-rows" } = options;
+  const { chatTemplate = "chatml", trainEmbeddings = "new-rows", form = "standard" } = options;
+  if (form === "ort-training" && options.weights === "reference") {
+    throw new UsageError(
+      `Cannot export ${model.id} in the form ort-training with weights "reference": its checkpoint holds a copy of them; leave that out, or export the form standard`,
+    );
+  }
+  if (form === "ort-training" && (options.computeDtype ?? "float32") !== "float32") {
+    throw new UsageError(
+      `Cannot export ${model.id} in the form ort-training to compute in ${options.computeDtype}: its kernels compute in float32; leave the compute dtype out, or export the form standard`,
+    );
+  }
   const config = decoderConfig(model.config);
   const modelFolder = model.folder;
   if (modelFolder === null) {
@@ -97,7 +123,20 @@ export async function planExport(
     return tensor === undefined || count === 0 ? [] : [{ parameter, tensor, count }];
   });
   const maxSequence = sequenceLimit(config, options.maxSequence);
-  return { model, modelFolder, selection, options, config, divided, tokenizer, newRows, maxSequence };
+  const adamw = { ...ADAMW, ...options.adamw };
+  return {
+    model,
+    modelFolder,
+    selection,
+    options,
+    form,
+    adamw,
+    config,
+    divided,
+    tokenizer,
+    newRows,
+    maxSequence,
+  };
 }
 
 function sequenceLimit({ maxPositions }: DecoderConfig, asked: number | undefined): number {
@@ -121,14 +160,27 @@ export function parametersOf({ divided, newRows }: ExportPlan): readonly Trainab
   return [...whole, ...rows];
 }
 
-/** The parameters of the graphs, new rows included. */
-export function withNewRows(
-  { newRows }: ExportPlan,
+/** The tensors that the graphs read and that do not train. */
+export function frozenTensors({ divided }: ExportPlan): readonly ModelTensor[] {
+  return [...divided.tensors.values()].filter((tensor) => !divided.trained.has(tensor));
+}
+
+/** What the graphs are made from: `weights` are those of the model, to which new rows are added. */
+export function graphSource(
+  { config, options, newRows, maxSequence }: ExportPlan,
   weights: GraphSource["weights"],
-): GraphSource["weights"] {
+): GraphSource {
   const rows = newRows.map(({ parameter, tensor: { name, shape }, count }) => {
     const weight = { kind: "trained", name: newRowsOf(name), shape: [count, ...shape.slice(1)] } as const;
     return [newRowsOf(parameter), weight] as const;
   });
-  return new Map([...weights, ...rows]);
+  return {
+    config,
+    weights: new Map([...weights, ...rows]),
+    maxSequence,
+    queryChunks: options.queryChunks ?? 4,
+    headChunks: options.headChunks ?? 4,
+    recompute: options.recompute ?? "none",
+    type: "float32",
+  };
 }

@@ -1,18 +1,19 @@
 // The graphs of training and evaluation, with the inputs and outputs that design.md gives them.
 import { type DecoderConfig, decoder, EMBEDDING, HEAD, idRows } from "../architectures/decoder.ts";
 import { differentiate } from "../onnx/backward.ts";
-import type { ElementType, FloatType } from "../onnx/element-type.ts";
+import { type ElementType, type FloatType, statisticsType } from "../onnx/element-type.ts";
 import { type ExternalBytes, Graph, type Value } from "../onnx/graph.ts";
-import { cast, sub } from "../onnx/operators/elementwise.ts";
+import { cast, mul, scalar, sub } from "../onnx/operators/elementwise.ts";
 import { concat, dimOf, reshape, sizeOf, slice } from "../onnx/operators/layout.ts";
 import { gemm } from "../onnx/operators/matrices.ts";
+import type { Opset } from "../onnx/operators/table.ts";
 import { type CrossEntropy, crossEntropy } from "../onnx/ops/cross-entropy.ts";
 import { embedding } from "../onnx/ops/embedding.ts";
 import { nextTokens } from "../onnx/ops/next-tokens.ts";
 
-/** A parameter that is an input of the graph, float32. */
-export interface TrainedWeight {
-  readonly kind: "trained";
+/** A parameter that is an input of the graph, float32: one that trains, or one that is merely given. */
+export interface InputWeight {
+  readonly kind: "trained" | "given";
   /** The input's name. */
   readonly name: string;
   readonly shape: readonly number[];
@@ -32,9 +33,9 @@ export interface GraphSource {
   readonly config: DecoderConfig;
   /**
    * Every parameter by the name that transformers gives it; rows that follow those of an embedding or head by
-   * {@link newRowsOf} its name. The trained ones become inputs in this order.
+   * {@link newRowsOf} its name. Those that are inputs become so in this order.
    */
-  readonly weights: ReadonlyMap<string, TrainedWeight | FrozenWeight>;
+  readonly weights: ReadonlyMap<string, InputWeight | FrozenWeight>;
   /** Longest sequence that the graphs take. */
   readonly maxSequence: number;
   /** Chunks of queries in attention. */
@@ -45,6 +46,8 @@ export interface GraphSource {
   readonly recompute: "none" | "layers";
   /** Element type of the computation. */
   readonly type: FloatType;
+  /** Default: the newest. */
+  readonly opset?: Opset;
 }
 
 /** Name of the rows that are added to an embedding or head. */
@@ -54,21 +57,36 @@ export function newRowsOf(tensor: string): string {
 
 /** A step's loss and the gradient of every trained parameter. */
 export function trainingGraph(source: GraphSource): Graph {
-  const g = new Graph();
-  const { entropy, trained } = model(g, source, "training");
-  g.output("loss", entropy.loss);
-  const gradients = differentiate(g, entropy.loss, trained);
+  const { g, gradients } = lossGraph(source);
   for (const [parameter, gradient] of gradients) g.output(`${parameter.name}.grad`, gradient);
   return g;
 }
 
+/**
+ * A graph whose output is a step's loss, and in it the gradient of each trained parameter, in the parameters' order.
+ *
+ * In 16 bits the gradients on the way are those of the summed loss, and what comes out is divided by the number of items
+ * in float32: divided before, small ones would underflow float16.
+ */
+export function lossGraph(source: GraphSource): {
+  readonly g: Graph;
+  readonly gradients: ReadonlyMap<Value, Value>;
+} {
+  const g = new Graph(source.opset);
+  const { entropy, perItem, trained } = model(g, source, "training");
+  const divided = (sum: Value) => (perItem === null ? sum : mul(g, sum, perItem));
+  g.output("loss", divided(entropy.loss));
+  const gradients = [...differentiate(g, entropy.loss, trained)];
+  return { g, gradients: new Map(gradients.map(([parameter, sum]) => [parameter, divided(sum)])) };
+}
+
 /** The loss, each target's log probability, each position's likeliest token and the logits after the last one. */
 export function evaluationGraph(source: GraphSource): Graph {
-  const g = new Graph();
-  const { entropy, ids, hidden, head } = model(g, source, "evaluation");
+  const g = new Graph(source.opset);
+  const { entropy, perItem, ids, hidden, head } = model(g, source, "evaluation");
   const [batch = 1, sequence = 1] = ids.shape;
   const { size, begin, end } = { size: dimOf(hidden, 1), begin: firstIndex(g), end: g.dimension(sequence) };
-  g.output("loss", entropy.loss);
+  g.output("loss", perItem === null ? entropy.loss : mul(g, entropy.loss, perItem));
   const byRow = reshape(g, cast(g, entropy.logProbabilities, "float32"), [batch, sequence]);
   const beforeEnd = sub(g, end, g.constant("int64", [1], [1]));
   const predicted = { axis: 1, begin, end: beforeEnd, size: `${sequence} - 1` };
@@ -88,6 +106,8 @@ function firstIndex(g: Graph): Value {
 
 interface ModelValues {
   readonly entropy: CrossEntropy;
+  /** What loss and gradients of `entropy` are to be multiplied with; null where they are so already. */
+  readonly perItem: Value | null;
   /** int32 [batch, sequence] */
   readonly ids: Value;
   /** [batch sequence, hidden] */
@@ -127,11 +147,17 @@ function model(g: Graph, source: GraphSource, purpose: "training" | "evaluation"
   });
   const head = withNewRows(config.tied ? EMBEDDING : HEAD);
   const next = nextTokens(g, { labels, positions, items });
-  const entropy = crossEntropy(g, { hidden, head, next, chunks: headChunks });
+  const isExact = statisticsType(type) === type;
+  const entropy = crossEntropy(g, {
+    hidden,
+    head,
+    next: isExact ? next : { ...next, perItem: scalar(g, "float32", 1) },
+    chunks: headChunks,
+  });
   const trained = [...source.weights]
     .filter(([, { kind }]) => kind === "trained")
     .map(([name]) => weight(name));
-  return { entropy, ids, hidden, head, trained };
+  return { entropy, perItem: isExact ? null : next.perItem, ids, hidden, head, trained };
 }
 
 function weightValues(
@@ -145,7 +171,7 @@ function weightValues(
       values.set(name, g.initializer(weight, weight.bytes));
     } else {
       const value = g.input(weight.name, "float32", weight.shape);
-      if (purpose === "training") g.train(value);
+      if (purpose === "training" && weight.kind === "trained") g.train(value);
       values.set(name, value);
     }
   }

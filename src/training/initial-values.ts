@@ -1,8 +1,39 @@
 // The values that trainable parameters begin with: the checkpoint's own, as float32, and for new rows the mean of the
 // rows that are there.
 import type { Model, ModelTensor } from "../hub/model.ts";
+import type { TensorToWrite } from "../safetensors/writer.ts";
 import { decode } from "../tensor/decode.ts";
 import { dtypeBits, type FloatDType, isFloatDType } from "../tensor/dtype.ts";
+import type { ExportPlan } from "./export-plan.ts";
+import { newRowsOf } from "./graphs.ts";
+
+/** The trainable parameters in the order of the graphs' inputs, float32; read when they are written. */
+export function initialTensors({ model, divided, newRows }: ExportPlan): readonly TensorToWrite[] {
+  const whole = [...divided.tensors.values()]
+    .filter((tensor) => divided.trained.has(tensor))
+    .map((tensor) => float32Tensor(model, tensor));
+  const rows = newRows.map(({ tensor, count }) => ({
+    name: newRowsOf(tensor.name),
+    dtype: "F32" as const,
+    shape: [count, ...tensor.shape.slice(1)],
+    blocks: meanRowsBytes(model, tensor, count),
+  }));
+  return [...whole, ...rows];
+}
+
+/** A tensor of the model as float32; read when it is written. */
+export function float32Tensor(model: Model, tensor: ModelTensor): TensorToWrite {
+  const { name, shape } = tensor;
+  return { name, dtype: "F32", shape, blocks: float32Bytes(model, tensor) };
+}
+
+async function* float32Bytes(model: Model, tensor: ModelTensor): AsyncGenerator<Uint8Array> {
+  for await (const block of float32Blocks(model, tensor)) yield bytesOf(block);
+}
+
+async function* meanRowsBytes(model: Model, tensor: ModelTensor, rows: number): AsyncGenerator<Uint8Array> {
+  yield bytesOf(await meanRows(model, tensor, rows));
+}
 
 /** A tensor's elements as float32, in blocks of whole elements and bounded size. */
 export async function* float32Blocks(model: Model, tensor: ModelTensor): AsyncGenerator<Float32Array> {

@@ -6,7 +6,7 @@ import type { Model, ModelTensor } from "../hub/model.ts";
 import { elementTypeOf } from "../onnx/element-type.ts";
 import { parameterNaming } from "../select/parameter-names.ts";
 import type { Locate } from "./frozen-weights.ts";
-import type { FrozenWeight, GraphSource, TrainedWeight } from "./graphs.ts";
+import type { FrozenWeight, GraphSource, InputWeight } from "./graphs.ts";
 
 /** The parameters that the graphs of a model read, each as the checkpoint has it. */
 export interface DividedWeights {
@@ -71,7 +71,7 @@ function checkTensor(model: Model, { name, dtype, shape }: ModelTensor, expected
 
 /** The parameters as the graphs take them: trained ones as inputs, the rest from where `locate` says. */
 export function graphWeights({ tensors, trained }: DividedWeights, locate: Locate): GraphSource["weights"] {
-  const weights = new Map<string, TrainedWeight | FrozenWeight>();
+  const weights = new Map<string, InputWeight | FrozenWeight>();
   for (const [parameter, tensor] of tensors) {
     const { name, shape, dtype } = tensor;
     const type = elementTypeOf(dtype);

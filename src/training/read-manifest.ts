@@ -3,7 +3,13 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { UsageError } from "../errors.ts";
 import { isInnerPath } from "../safetensors/index-file.ts";
-import { type GraphFile, type GraphValue, MANIFEST_VERSION, type Manifest } from "./manifest.ts";
+import {
+  GRAPH_DTYPES,
+  type GraphFile,
+  type GraphValue,
+  MANIFEST_VERSION,
+  type Manifest,
+} from "./manifest.ts";
 
 /** A hundred thousand tensors fit. */
 const MAX_BYTES = 128 * 2 ** 20;
@@ -29,6 +35,19 @@ export async function readManifest(folder: string): Promise<Manifest> {
   } finally {
     await file.close();
   }
+}
+
+/**
+ * Reads the manifest of artifacts that are to be run here.
+ *
+ * @throws UsageError when they are of the form `ort-training`; as {@link readManifest}.
+ */
+export async function readStandardManifest(folder: string): Promise<Manifest> {
+  const manifest = await readManifest(folder);
+  if (manifest.form === "standard") return manifest;
+  throw new UsageError(
+    `Cannot run ${folder}: it holds artifacts of the form ${manifest.form}, which ONNX Runtime's training builds train; export the model again in the form standard`,
+  );
 }
 
 /**
@@ -58,6 +77,11 @@ function checkManifest(document: unknown): asserts document is Manifest {
     expectSize(sizeBytes, "model.files[].sizeBytes");
   }
   expect(["standard", "ort-training"].includes(String(root.form)), "form", "standard or ort-training");
+  const embeddings = ["new-rows", "all", "none"];
+  expect(embeddings.includes(String(root.trainEmbeddings)), "trainEmbeddings", embeddings.join(", "));
+  const dtypes = ["float32", "float16", "bfloat16"];
+  expect(dtypes.includes(String(root.computeDtype)), "computeDtype", "float32, float16 or bfloat16");
+  expect(["none", "layers"].includes(String(root.recompute)), "recompute", "none or layers");
   const { weightsFolder } = root;
   expect(weightsFolder === null || typeof weightsFolder === "string", "weightsFolder", "a folder or null");
   expectSize(root.vocabularySize, "vocabularySize");
@@ -98,7 +122,11 @@ function checkGraph(graph: unknown, name: string): asserts graph is GraphFile {
 function checkValue(value: unknown, where: string): asserts value is GraphValue {
   const { name, dtype, shape } = fieldsOf(value, where);
   expectString(name, `${where}.name`);
-  expect(["float32", "int64", "int32"].includes(String(dtype)), `${where}.dtype`, "float32, int64 or int32");
+  expect(
+    GRAPH_DTYPES.some((name) => name === dtype),
+    `${where}.dtype`,
+    `one of ${GRAPH_DTYPES.join(", ")}`,
+  );
   for (const side of listOf(shape, `${where}.shape`))
     if (typeof side !== "string") expectSize(side, `${where}.shape`);
 }

@@ -11,16 +11,18 @@ import { type TensorToWrite, writeSafetensors } from "../safetensors/writer.ts";
 import { decode } from "../tensor/decode.ts";
 import { type DType, isFloatDType, type MatrixDType } from "../tensor/dtype.ts";
 import { encode } from "../tensor/encode.ts";
-import { readCheckpoint } from "./checkpoint.ts";
-import { checkpointFolder } from "./evaluation-model.ts";
-import type { Manifest } from "./manifest.ts";
-import { readManifest } from "./read-manifest.ts";
+import { type ArtifactsFolder, folderOf, RUN_FOLDER } from "./artifacts-folder.ts";
+import { checkpointFolder, readCheckpoint } from "./checkpoint.ts";
+import { baseModelId, type Manifest } from "./manifest.ts";
+import { readStandardManifest } from "./read-manifest.ts";
 import type { NamedArrays } from "./tensor-file.ts";
 
 /** Options of {@link saveModel}. */
 export interface SaveModelOptions {
   /** Folder to write to. */
   readonly out: string;
+  /** A checkpoint, or a run's folder for its newest; default: where `train` leaves them, `run` inside the artifacts. */
+  readonly checkpoint?: string;
   /** `base` (default) rounds trained tensors to the base model's dtype, `float32` keeps them as they are. */
   readonly dtype?: "base" | "float32";
   /** The base model, where it is open already; it stays open. */
@@ -40,15 +42,19 @@ export interface SavedModel {
  * Saves a checkpoint as a model in the base model's files: frozen tensors byte for byte, trained ones rounded to the
  * nearest, new rows at the end of their tensors, config, tokenizer and generation config beside them.
  *
- * @param checkpoint a checkpoint, or a run's folder for its newest.
- * @throws UsageError when `out` is the base model's folder; Error when the base is not the model of the artifacts.
+ * @throws UsageError when there is no such checkpoint, or `out` is the base model's folder; Error when the base is not the model of the artifacts.
+ *
+ * @example
+ * for await (const step of train(artifacts, { data: "chat.jsonl" })) console.log(step.loss);
+ * await saveModel(artifacts, { out: "my-model" });
  */
 export async function saveModel(
-  artifacts: string,
-  checkpoint: string,
-  { out, dtype = "base", model: opened }: SaveModelOptions,
+  artifactsFolder: ArtifactsFolder,
+  options: SaveModelOptions,
 ): Promise<SavedModel> {
-  const manifest = await readManifest(artifacts);
+  const artifacts = folderOf(artifactsFolder);
+  const { out, checkpoint = join(artifacts, RUN_FOLDER), dtype = "base", model: opened } = options;
+  const manifest = await readStandardManifest(artifacts);
   const { parameters } = await readCheckpoint(await checkpointFolder(checkpoint), manifest.parameters);
   const model = opened ?? (await openModel(baseModelId(manifest)));
   try {
@@ -64,10 +70,6 @@ export async function saveModel(
   } finally {
     if (opened === undefined) await model.close();
   }
-}
-
-function baseModelId({ model }: Manifest): string {
-  return model.revision === null ? model.id : `${model.id}@${model.revision}`;
 }
 
 function checkBase(model: Model, manifest: Manifest): void {

@@ -52,6 +52,15 @@ export async function createSchedule(text: string, length: ScheduleLength): Prom
   };
 }
 
+/**
+ * Checks the text of a schedule before the length of the run is known.
+ *
+ * @throws UsageError for an expression that cannot be computed.
+ */
+export async function checkSchedule(text: string): Promise<void> {
+  if (!isScheduleName(text)) await compile(text);
+}
+
 const MAX_EXPRESSION_LENGTH = 1000;
 const MAX_NODES = 200;
 const VARIABLES: ReadonlySet<string> = new Set(["step", "steps", "warmup", "pi", "e"]);
@@ -67,15 +76,12 @@ const FUNCTIONS: ReadonlySet<string> = new Set(
 );
 
 async function expressionSchedule(text: string, { steps, warmup }: ScheduleLength): Promise<Schedule> {
-  const cannot = `Cannot use the schedule ${JSON.stringify(text.slice(0, 80))}`;
-  if (text.length > MAX_EXPRESSION_LENGTH)
-    throw new UsageError(`${cannot}: it has ${text.length} characters, at most ${MAX_EXPRESSION_LENGTH}`);
-  const evaluate = await compile(text, cannot);
+  const evaluate = await compile(text);
   const schedule: Schedule = (step) => {
     const factor = evaluate({ step, steps, warmup });
     if (typeof factor === "number" && factor >= 0 && factor < Number.POSITIVE_INFINITY) return factor;
     throw new UsageError(
-      `${cannot}: at step ${step} of ${steps} it gives ${factor}, expected a factor from 0`,
+      `${cannot(text)}: at step ${step} of ${steps} it gives ${factor}, expected a factor from 0`,
     );
   };
   // Better now than in the middle of the run.
@@ -85,24 +91,31 @@ async function expressionSchedule(text: string, { steps, warmup }: ScheduleLengt
 
 type Evaluate = (scope: Readonly<Record<string, number>>) => unknown;
 
-async function compile(text: string, cannot: string): Promise<Evaluate> {
+function cannot(text: string): string {
+  return `Cannot use the schedule ${JSON.stringify(text.slice(0, 80))}`;
+}
+
+async function compile(text: string): Promise<Evaluate> {
+  const refused = cannot(text);
+  if (text.length > MAX_EXPRESSION_LENGTH)
+    throw new UsageError(`${refused}: it has ${text.length} characters, at most ${MAX_EXPRESSION_LENGTH}`);
   const { all = {}, create } = await import("mathjs/number");
   const math = create(all);
   const { parse } = math;
   // What an expression could reach the parser with, as mathjs advises for text from strangers.
   const forbidden = ["import", "createUnit", "evaluate", "parse", "simplify", "derivative", "reviver"];
   const refuse = () => {
-    throw new UsageError(`${cannot}: it may only compute with numbers`);
+    throw new UsageError(`${refused}: it may only compute with numbers`);
   };
   math.import(Object.fromEntries(forbidden.map((name) => [name, refuse])), { override: true });
   try {
     const tree = parse(text);
-    checkTree(tree, cannot);
+    checkTree(tree, refused);
     const code = tree.compile();
     return (scope) => code.evaluate({ ...scope });
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
-    throw new UsageError(`${cannot}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    throw new UsageError(`${refused}: ${cause instanceof Error ? cause.message : cause}`, { cause });
   }
 }
 

@@ -1,16 +1,21 @@
 // Training and evaluating artifacts on a dataset: opens the data and runs the loop of trainer.ts over it.
 import { join } from "node:path";
-import type { Artifacts } from "./artifacts.ts";
-import { openTrainingData, type TrainingDataOptions } from "./data.ts";
+import { checkBackend } from "../../backends/index.ts";
+import { type ArtifactsFolder, folderOf, RUN_FOLDER } from "./artifacts-folder.ts";
+import { checkpointFolder } from "./checkpoint.ts";
+import { checkBatchSize, dataSettings, openTrainingData, type TrainingDataOptions } from "./data.ts";
 import type { Evaluation } from "./evaluate.ts";
 import { type EvaluateOptions, evaluate as evaluateBatches } from "./evaluation-model.ts";
-import { type StepReport, type TrainOptions as TrainerOptions, train as trainOnBatches } from "./trainer.ts";
+import { checkRun, settingsOf, type TrainBatchesOptions } from "./plan.ts";
+import { readStandardManifest } from "./read-manifest.ts";
+import { checkpointToResume, checkSettings } from "./resume.ts";
+import { type StepReport, trainBatches } from "./trainer.ts";
 
 /** Options of {@link train}: those of the data, and those of the loop. */
 export interface TrainOptions
   extends Omit<TrainingDataOptions, "folder">,
-    Omit<TrainerOptions, "batches" | "out" | "evaluation"> {
-  /** A file or a folder: JSON Lines, JSON, CSV, Parquet. */
+    Omit<TrainBatchesOptions, "batches" | "out" | "evaluation"> {
+  /** A file, a folder, or a dataset on the Hub, as {@link fetchDataset} reads its name. */
   readonly data: string;
   /** Folder of the run: packed data, checkpoints, metrics. Default: `run` inside the artifacts. */
   readonly out?: string;
@@ -33,15 +38,23 @@ export interface TrainOptions
  * for await (const step of train(artifacts, { data: "chat.jsonl", epochs: 1 })) console.log(step.loss);
  */
 export async function* train(
-  artifacts: string | Pick<Artifacts, "folder">,
+  artifacts: ArtifactsFolder,
   options: TrainOptions,
 ): AsyncGenerator<StepReport, void> {
   const folder = folderOf(artifacts);
-  const { data, out = join(folder, "run"), evaluation, ...rest } = options;
+  const { data, out = join(folder, RUN_FOLDER), evaluation, ...rest } = options;
+  await checkTraining({ ...options, out });
+  const manifest = await readStandardManifest(folder);
+  const { backend = "auto" } = options;
+  const { computeDtype } = manifest;
+  if (typeof backend === "string") await checkBackend(backend, { capability: "session", computeDtype });
+  const latest = await checkpointToResume(out, options.resume ?? false);
+  if (latest !== null)
+    await checkSettings(latest, { ...settingsOf(rest, manifest), ...dataSettings(rest, manifest) });
   const batches = await openTrainingData(folder, data, { ...rest, folder: join(out, "data", "train") });
   const heldOut =
     evaluation && (await openTrainingData(folder, evaluation.data, evaluationData(options, out)));
-  yield* trainOnBatches(folder, {
+  yield* trainBatches(folder, {
     ...rest,
     batches,
     out,
@@ -49,24 +62,48 @@ export async function* train(
   });
 }
 
+/**
+ * Checks what of {@link train}'s options can be checked before there are artifacts or data: for a look before long work.
+ *
+ * @throws UsageError naming the option that cannot be, or the run that is in `out` already; BackendUnavailableError when
+ * the backend cannot run here.
+ *
+ * @example
+ * await checkTraining({ backend: "onnxruntime-cpu", schedule: "0.5 ^ (step / steps)", out: "run" });
+ */
+export async function checkTraining(options: Omit<TrainOptions, "data">): Promise<void> {
+  const { backend = "auto", out, resume = false } = options;
+  await checkRun(options);
+  checkBatchSize(options);
+  if (typeof backend === "string") await checkBackend(backend, { capability: "session" });
+  if (out !== undefined) await checkpointToResume(out, resume);
+}
+
 /** Options of {@link evaluate}. */
 export interface EvaluateDataOptions
   extends TrainingDataOptions,
     Omit<EvaluateOptions, "batches" | "onProgress"> {
+  /** A file, a folder, or a dataset on the Hub, as {@link fetchDataset} reads its name. */
   readonly data: string;
 }
 
 /**
  * Loss, perplexity and token accuracy on a dataset, of artifacts or of a checkpoint trained from them.
  *
- * @throws as {@link train} for the data; RangeError when it holds no target token.
+ * @throws as {@link train} for the data; UsageError when there is no such checkpoint; RangeError when the data holds no
+ * target token.
  */
 export async function evaluate(
-  artifacts: string | Pick<Artifacts, "folder">,
+  artifacts: ArtifactsFolder,
   options: EvaluateDataOptions,
 ): Promise<Evaluation> {
   const folder = folderOf(artifacts);
   const { onProgress: _, ...rest } = options;
+  const { backend = "auto", checkpoint } = rest;
+  // Before the data is packed, which takes long.
+  const { computeDtype } = await readStandardManifest(folder);
+  if (typeof backend === "string") await checkBackend(backend, { capability: "session", computeDtype });
+  if (checkpoint !== undefined) await checkpointFolder(checkpoint);
   const batches = await openTrainingData(folder, options.data, { ...options, seed: null });
   return evaluateBatches(folder, { ...rest, batches });
 }
@@ -74,8 +111,4 @@ export async function evaluate(
 /** Held-out data is packed apart, and keeps its order. */
 function evaluationData({ data: _, ...options }: TrainOptions, out: string): TrainingDataOptions {
   return { ...options, folder: join(out, "data", "evaluation"), seed: null };
-}
-
-function folderOf(artifacts: string | Pick<Artifacts, "folder">): string {
-  return typeof artifacts === "string" ? artifacts : artifacts.folder;
 }

@@ -1,70 +1,36 @@
 // The training loop: batches through the training graph, gradients added up and clipped, AdamW, evaluation, checkpoints.
 import { mkdir } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Backend } from "../backend.ts";
-import { UsageError } from "../errors.ts";
-import { type StepBatches, stepBatches, stepsPerEpoch } from "./accumulation.ts";
+import { type StepBatches, stepBatches } from "./accumulation.ts";
 import {
   type ArtifactGraph,
-  type BackendChoice,
   floatsOf,
+  notesOn,
   openArtifactGraph,
   scalarOf,
   type Trainable,
   takeBackend,
 } from "./artifact-graph.ts";
-import type { BatchSource } from "./batch-source.ts";
 import {
   INITIAL_STATE,
-  latestCheckpoint,
   type RunSettings,
   readCheckpoint,
   saveCheckpoint,
   type TrainerState,
 } from "./checkpoint.ts";
-import { clipScale, sumOfSquares } from "./clip.ts";
+import { clipScale } from "./clip.ts";
 import { type Evaluation, evaluateGraph } from "./evaluate.ts";
-import { freeMemory } from "./free-memory.ts";
-import type { AdamWConstants } from "./manifest.ts";
-import { adamw, type Moments, zeroMoments } from "./optimizer.ts";
-import { readManifest } from "./read-manifest.ts";
+import { type Plan, planOf, type TrainBatchesOptions } from "./plan.ts";
+import { readStandardManifest } from "./read-manifest.ts";
+import { checkpointToResume, checkSettings } from "./resume.ts";
 import { openRunLog, type RunLog } from "./run-log.ts";
-import { createSchedule, type Schedule } from "./schedule.ts";
 import type { NamedArrays } from "./tensor-file.ts";
+import { type Moments, zeroMoments } from "./update/adamw.ts";
+import { openUpdater, type Updater } from "./update/updater.ts";
 
-/** Options of {@link train}. */
-export interface TrainOptions extends BackendChoice {
-  readonly batches: BatchSource;
-  /** Folder of the run: checkpoints, metrics.jsonl, TensorBoard's files. */
-  readonly out: string;
-  /** Default 1. Not together with `steps`. */
-  readonly epochs?: number;
-  /** Updates to make, over as many epochs as it takes. */
-  readonly steps?: number;
-  /** Default 2e-5. */
-  readonly learningRate?: number;
-  /** Name or expression, see `createSchedule`; default `cosine`. */
-  readonly schedule?: string;
-  /** Updates over which the learning rate rises; default 3 % of all. */
-  readonly warmup?: number;
-  /** Batches per update; default 1. */
-  readonly accumulation?: number;
-  /** Bound on the norm of all gradients; null for none. Default 1. */
-  readonly maxGradientNorm?: number | null;
-  /** Where they are to differ from the manifest's. */
-  readonly adamw?: Partial<AdamWConstants>;
-  /** Held-out data, evaluated each so many updates and after the last one. */
-  readonly evaluation?: { readonly batches: BatchSource; readonly everySteps: number };
-  /** Updates between checkpoints; one is always written at the end. Default 100. */
-  readonly checkpointSteps?: number;
-  /** Goes on from the newest checkpoint in `out`, or begins where there is none. */
-  readonly resume?: boolean;
-  /** Stops after the batch at work, with a checkpoint. */
-  readonly signal?: AbortSignal;
-}
-
-/** What {@link train} tells after each update. */
+/** What {@link trainBatches} tells after each update. */
 export interface StepReport {
   /** From 1. */
   readonly step: number;
@@ -94,110 +60,46 @@ export interface StepReport {
  * `resume`; on the same machine with the same threads, the result is the same to the bit.
  *
  * @example
- * for await (const { step, steps, loss } of train("artifacts", { batches, out: "run", epochs: 1 }))
+ * for await (const { step, steps, loss } of trainBatches("artifacts", { batches, out: "run", epochs: 1 }))
  *   console.log(`${step}/${steps} ${loss}`);
  *
  * @throws UsageError for options that cannot be, a folder that holds a run already, or settings that are not those of the
  * run to go on with; Error naming the batch when loss or gradients are not finite; the signal's reason when aborted.
  */
-export async function* train(artifacts: string, options: TrainOptions): AsyncGenerator<StepReport, void> {
-  const manifest = await readManifest(artifacts);
-  const plan = await planOf(options, manifest.optimizer);
+export async function* trainBatches(
+  artifacts: string,
+  options: TrainBatchesOptions,
+): AsyncGenerator<StepReport, void> {
+  const manifest = await readStandardManifest(artifacts);
+  const plan = await planOf(options, manifest);
   const { checkpoint, saved } = await startingPoint(artifacts, options, plan.settings);
-  const { backend, release } = await takeBackend(options);
+  const { backend, release } = await takeBackend(options, manifest.computeDtype);
   try {
+    await using updater = openUpdater({
+      values: [...checkpoint.parameters.values()].reduce((sum, { length }) => sum + length, 0),
+      threads: options.threads ?? availableParallelism(),
+    });
     const trainable = { folder: artifacts, manifest, parameters: checkpoint.parameters };
-    const moments = checkpoint.moments ?? initialMoments(checkpoint.parameters);
-    const run = { options, plan, backend, trainable, moments, state: checkpoint.state, saved };
+    const moments = new Map(checkpoint.moments ?? initialMoments(checkpoint.parameters));
+    const run = { options, plan, backend, updater, trainable, moments, state: checkpoint.state, saved };
     yield* runSteps(run);
   } finally {
     await release();
   }
 }
 
-/** The options with their defaults, and what follows from them. */
-interface Plan {
-  readonly steps: number;
-  readonly accumulation: number;
-  readonly learningRate: number;
-  readonly maxGradientNorm: number | null;
-  readonly schedule: Schedule;
-  readonly constants: AdamWConstants;
-  readonly settings: RunSettings;
-}
-
-async function planOf(options: TrainOptions, manifestConstants: AdamWConstants): Promise<Plan> {
-  const { batches, accumulation = 1, learningRate = 2e-5, schedule = "cosine" } = options;
-  const { maxGradientNorm = 1 } = options;
-  checkCount("accumulation", accumulation);
-  if (options.epochs !== undefined && options.steps !== undefined)
-    throw new UsageError("Cannot train for both epochs and steps: give one of them");
-  if (batches.sequences < 1) throw new UsageError("Cannot train: the data holds no sequence");
-  const steps = options.steps ?? stepsPerEpoch(batches, accumulation) * (options.epochs ?? 1);
-  checkCount("steps (or epochs)", steps);
-  checkCount("checkpointSteps", options.checkpointSteps ?? 1);
-  checkCount("evaluation.everySteps", options.evaluation?.everySteps ?? 1);
-  checkPositive("learningRate", learningRate);
-  if (maxGradientNorm !== null) checkPositive("maxGradientNorm", maxGradientNorm);
-  const warmup = options.warmup ?? Math.round(0.03 * steps);
-  if (!Number.isSafeInteger(warmup) || warmup < 0)
-    throw new UsageError(`Cannot train with warmup ${warmup}: expected a whole number from 0`);
-  const { beta1, beta2, epsilon, weightDecay } = { ...manifestConstants, ...options.adamw };
-  const constants = { beta1, beta2, epsilon, weightDecay };
-  return {
-    steps,
-    accumulation,
-    learningRate,
-    maxGradientNorm,
-    constants,
-    schedule: await createSchedule(schedule, { steps, warmup }),
-    settings: {
-      ...constants,
-      steps,
-      accumulation,
-      learningRate,
-      schedule,
-      warmup,
-      maxGradientNorm,
-      sequences: batches.sequences,
-      batchSize: batches.batchSize,
-      ...batches.settings,
-    },
-  };
-}
-
-function checkCount(name: string, count: number): void {
-  if (Number.isSafeInteger(count) && count >= 1) return;
-  throw new UsageError(`Cannot train with ${name} ${count}: expected a whole number from 1`);
-}
-
-function checkPositive(name: string, value: number): void {
-  if (value > 0 && value < Number.POSITIVE_INFINITY) return;
-  throw new UsageError(`Cannot train with ${name} ${value}: expected a number above 0`);
-}
-
 /** The newest checkpoint of the run, or the artifacts' own; `saved` is the step that is on disk as the run's. */
 async function startingPoint(
   artifacts: string,
-  { out, resume = false }: TrainOptions,
+  { out, resume = false }: TrainBatchesOptions,
   settings: RunSettings,
 ) {
-  const { parameters, checkpoint } = await readManifest(artifacts);
-  const latest = await latestCheckpoint(out);
-  if (latest !== null && !resume) {
-    throw new UsageError(
-      `Cannot begin a run in ${out}: it holds ${latest}; resume it, or name another folder`,
-    );
-  }
+  const { parameters, checkpoint } = await readStandardManifest(artifacts);
+  const latest = await checkpointToResume(out, resume);
+  if (latest !== null) await checkSettings(latest, settings);
   const found = await readCheckpoint(latest ?? join(artifacts, checkpoint), parameters);
   if (latest === null)
     return { checkpoint: { ...found, state: { ...INITIAL_STATE, settings } }, saved: null };
-  for (const [name, value] of Object.entries(settings)) {
-    if (found.state.settings[name] === value) continue;
-    throw new UsageError(
-      `Cannot resume ${latest}: it was trained with ${name} ${found.state.settings[name]}, got ${value}; resume with the same settings, or begin a run in another folder`,
-    );
-  }
   return { checkpoint: found, saved: found.state.step };
 }
 
@@ -207,11 +109,13 @@ function initialMoments(parameters: NamedArrays): Map<string, Moments> {
 
 /** A run at work. */
 interface Run {
-  readonly options: TrainOptions;
+  readonly options: TrainBatchesOptions;
   readonly plan: Plan;
   readonly backend: Backend;
   readonly trainable: Trainable;
-  readonly moments: ReadonlyMap<string, Moments>;
+  readonly updater: Updater;
+  /** Each update replaces the arrays by others of the same memory, as it does the parameters'. */
+  readonly moments: Map<string, Moments>;
   state: TrainerState;
   /** Step of the newest checkpoint of the run. */
   saved: number | null;
@@ -228,6 +132,7 @@ async function* runSteps(run: Run): AsyncGenerator<StepReport, void> {
   });
   let failed = false;
   try {
+    for (const note of notesOn(backend, graph)) options.onNote?.(note);
     const firstStep = run.state.step;
     const begin = performance.now();
     const from = { epoch: run.state.epoch, skip: run.state.sequences };
@@ -277,14 +182,10 @@ async function save(run: Run): Promise<string> {
 
 /** One update of all parameters; the run's state moves on with it. */
 async function makeUpdate(run: Run, graph: ArtifactGraph, step: StepBatches) {
-  const { plan, trainable, moments, state } = run;
+  const { plan, trainable, moments, state, updater } = run;
+  const { parameters, manifest } = trainable;
   const { loss, gradients } = await accumulate(run, graph, step);
-  let squares = 0;
-  for (const gradient of gradients.values()) {
-    squares += sumOfSquares(gradient);
-    await nextTurn();
-  }
-  const gradientNorm = Math.sqrt(squares);
+  const gradientNorm = Math.sqrt(await updater.sumOfSquares(gradients));
   if (!Number.isFinite(gradientNorm))
     throw notFinite(run, step, `the norm of the gradients is ${gradientNorm}`);
   const learningRate = plan.learningRate * plan.schedule(state.step);
@@ -294,15 +195,8 @@ async function makeUpdate(run: Run, graph: ArtifactGraph, step: StepBatches) {
     step: state.step + 1,
     gradScale: clipScale(gradientNorm, plan.maxGradientNorm),
   };
-  for (const { name, decay } of trainable.manifest.parameters) {
-    const parameter = trainable.parameters.get(name);
-    const gradient = gradients.get(name);
-    const moment = moments.get(name);
-    if (!parameter || !gradient || !moment) throw new Error(`Cannot update "${name}": it has no gradient`);
-    adamw(parameter, gradient, moment, { ...settings, weightDecay: decay ? settings.weightDecay : 0 });
-    await nextTurn();
-  }
-  freeMemory(gradients.values());
+  const decaying = new Set(manifest.parameters.filter(({ decay }) => decay).map(({ name }) => name));
+  await updater.adamw({ parameters, moments, gradients, decaying }, settings);
   run.state = {
     ...state,
     step: state.step + 1,
@@ -317,7 +211,7 @@ async function makeUpdate(run: Run, graph: ArtifactGraph, step: StepBatches) {
 async function accumulate(run: Run, graph: ArtifactGraph, step: StepBatches) {
   const { parameters } = run.trainable.manifest;
   const outputs = ["loss", ...parameters.map(({ name }) => `${name}.grad`)];
-  const gradients: NamedArrays = new Map();
+  let sums: NamedArrays | null = null;
   let loss = 0;
   for (const [index, batch] of step.batches.entries()) {
     run.options.signal?.throwIfAborted();
@@ -325,24 +219,18 @@ async function accumulate(run: Run, graph: ArtifactGraph, step: StepBatches) {
     const part = scalarOf(results, "loss");
     if (!Number.isFinite(part)) throw notFinite(run, step, `the loss is ${part}`, index);
     loss += part;
-    for (const { name } of parameters) {
-      const gradient = floatsOf(results, `${name}.grad`);
-      const sum = gradients.get(name);
-      if (sum === undefined) gradients.set(name, gradient);
-      else addTo(sum, gradient);
-    }
+    const gradients: NamedArrays = new Map(
+      parameters.map(({ name }) => [name, floatsOf(results, `${name}.grad`)]),
+    );
+    if (sums === null) sums = gradients;
+    else await run.updater.add(sums, gradients);
   }
-  return { loss, gradients };
-}
-
-/** Adds a gradient to a sum, and frees it. */
-function addTo(sum: Float32Array, gradient: Float32Array<ArrayBuffer>): void {
-  for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (gradient[i] as number);
-  freeMemory([gradient]);
+  return { loss, gradients: sums ?? new Map() };
 }
 
 /** Names the batch at which a run broke: `index` within the step, or all of them. */
-function notFinite({ state, saved }: Run, { at, batches }: StepBatches, what: string, index?: number): Error {
+function notFinite(run: Run, { at, batches }: StepBatches, what: string, index?: number): Error {
+  const { state, saved, trainable } = run;
   const before = batches.slice(0, index ?? 0).reduce((sum, { batch }) => sum + batch, 0);
   const count = (index === undefined ? batches : batches.slice(index, index + 1)).reduce(
     (sum, { batch }) => sum + batch,
@@ -350,8 +238,12 @@ function notFinite({ state, saved }: Run, { at, batches }: StepBatches, what: st
   );
   const first = at.skip + before + 1;
   const kept = saved === null ? "no checkpoint was written" : `checkpoint-${saved} is from before`;
+  const range =
+    trainable.manifest.computeDtype === "float16"
+      ? ", or export with compute dtype float32 or bfloat16, since float16 ends at 65,504"
+      : "";
   return new Error(
-    `Cannot go on at step ${state.step + 1}: ${what} for sequences ${first} to ${first + count - 1} of epoch ${at.epoch + 1}; ${kept}; lower the learning rate, or look at those sequences`,
+    `Cannot go on at step ${state.step + 1}: ${what} for sequences ${first} to ${first + count - 1} of epoch ${at.epoch + 1}; ${kept}; lower the learning rate, or look at those sequences${range}`,
   );
 }
 

@@ -1,10 +1,15 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { beforeAll, describe, expect, it } from "vitest";
 import { listBackends, openBackend } from "../../backends/index.ts";
 import type { GraphSource, GraphTensor } from "../../src/backend.ts";
+import { openArtifactGraph } from "../../src/training/artifact-graph.ts";
+import { readCheckpoint } from "../../src/training/checkpoint.ts";
+import { readManifest } from "../../src/training/read-manifest.ts";
 import { temporaryFolder } from "../tiny-model.ts";
-import { tinyArtifacts } from "../training/tiny-artifacts.ts";
+import { embeddedTorch, exported } from "../training/embedded.ts";
+import { batchOf, tinyArtifacts } from "../training/tiny-artifacts.ts";
 
 const OPTIONS = { precision: "fast", threads: 1, capability: "session" } as const;
 
@@ -64,6 +69,32 @@ describe("the table of backends", () => {
   });
 });
 
+describe("the dtype that graphs compute in", () => {
+  const HALF = { ...OPTIONS, computeDtype: "bfloat16" } as const;
+
+  it("is float32 on every backend of graphs, and one that a backend does not compute in is refused", async () => {
+    await expect(openBackend("onnxruntime-cpu", HALF)).rejects.toThrow(
+      /Cannot compute in bfloat16 on the backend onnxruntime-cpu, which computes in float32 and float16; export/,
+    );
+    for (const { name, capabilities, availability } of await listBackends()) {
+      if (!capabilities.includes("session") || !availability.ok) continue;
+      const { backend } = await openBackend(name, { ...OPTIONS, computeDtype: "float32" });
+      expect(backend.computeDtypes).toContain("float32");
+      await backend.close();
+    }
+  });
+
+  it("is what auto chooses by: only cuda computes in bfloat16", async () => {
+    const cuda = (await listBackends()).find(({ name }) => name === "cuda");
+    const opening = openBackend("auto", HALF);
+    if (cuda?.availability.ok) {
+      const { backend } = await opening;
+      expect(backend.name).toBe("cuda");
+      await backend.close();
+    } else await expect(opening).rejects.toThrow("onnxruntime-cpu does not compute in bfloat16");
+  });
+});
+
 describe("a session on onnxruntime-cpu", () => {
   let folder: string;
   let graph: GraphSource;
@@ -94,6 +125,30 @@ describe("a session on onnxruntime-cpu", () => {
     expect([...outputs.keys()]).toEqual([`${name}.next`]);
     await backend.close();
     await expect(session.run(returned, [])).rejects.toThrow("was closed");
+  });
+
+  it("leaves the event loop free while a graph runs", async () => {
+    const { backend } = await openBackend("onnxruntime-cpu", OPTIONS);
+    const artifacts = await exported("25");
+    const manifest = await readManifest(artifacts);
+    const { parameters } = await readCheckpoint(join(artifacts, manifest.checkpoint), manifest.parameters);
+    const trainable = { folder: artifacts, manifest, parameters };
+    const training = await openArtifactGraph(backend, trainable, "training");
+    const batch = batchOf(embeddedTorch, 0, 16);
+    const running = training.run({ batch, items: batch.targets, outputs: ["loss"] });
+    let isRunning = true;
+    const done = running.finally(() => {
+      isRunning = false;
+    });
+    // Each turn of the loop waits for timers: were the graph run on this thread, there would be none until it ends.
+    let turns = 0;
+    while (isRunning) {
+      await setTimeout(1);
+      if (isRunning) turns++;
+    }
+    await done;
+    expect(turns).toBeGreaterThan(5);
+    await backend.close();
   });
 
   it("runs calls in the order in which they came, and rejects those in flight when closed", async () => {

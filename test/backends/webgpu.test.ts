@@ -1,12 +1,15 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fromBinary } from "@bufbuild/protobuf";
 import { beforeAll, describe, expect, it } from "vitest";
+import { castWeightsOnce } from "../../backends/onnxruntime/cast-weights.ts";
 import { unfixedGraph } from "../../backends/onnxruntime/fixed-graph.ts";
 import { webgpu } from "../../backends/onnxruntime/index.ts";
+import { ModelProtoSchema, type TensorProto, TensorProto_DataType } from "../../src/onnx/onnx.pb.ts";
 import { floatsOf, openArtifactGraph, takeBackend } from "../../src/training/artifact-graph.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
 import { readManifest } from "../../src/training/read-manifest.ts";
-import { train } from "../../src/training/trainer.ts";
+import { trainBatches } from "../../src/training/trainer.ts";
 import { embeddedTorch, exported, optionsOf } from "../training/embedded.ts";
 import { batchOf } from "../training/tiny-artifacts.ts";
 
@@ -21,7 +24,7 @@ beforeAll(async () => {
 async function gradientsOn(name: string): Promise<Float32Array[]> {
   const manifest = await readManifest(artifacts);
   const { parameters } = await readCheckpoint(join(artifacts, manifest.checkpoint), manifest.parameters);
-  const { backend, release } = await takeBackend({ backend: name, threads: 1 });
+  const { backend, release } = await takeBackend({ backend: name, threads: 1 }, "float32");
   const graph = await openArtifactGraph(backend, { folder: artifacts, manifest, parameters }, "training");
   const batch = batchOf(embeddedTorch, 0, 2);
   const outputs = ["loss", ...manifest.parameters.map((parameter) => `${parameter.name}.grad`)];
@@ -52,6 +55,28 @@ describe("unfixedGraph()", () => {
   });
 });
 
+describe("castWeightsOnce()", () => {
+  it("leaves one cast of each frozen weight, and counts the bytes before and after", async () => {
+    const file = await readFile(join(artifacts, "training_model.onnx"));
+    const { graph } = fromBinary(ModelProtoSchema, file);
+    if (graph === undefined) throw new Error("no graph");
+    const frozen = graph.initializer.filter(({ dataType }) => dataType === TensorProto_DataType.BFLOAT16);
+    const castsOf = () =>
+      graph.node.filter(
+        ({ opType, input }) => opType === "Cast" && frozen.some(({ name }) => name === input[0]),
+      );
+    expect(castsOf().length).toBeGreaterThan(frozen.length);
+    const folded = castWeightsOnce(graph);
+    expect(castsOf().length).toBe(frozen.length);
+    const bytesOf = ({ externalData }: TensorProto) =>
+      Number(externalData.find(({ key }) => key === "length")?.value);
+    const sizeBytes = frozen.reduce((sum, tensor) => sum + bytesOf(tensor), 0);
+    expect(folded).toEqual([
+      { dtype: "bfloat16", sizeBytes, castDtype: "float32", castBytes: 2 * sizeBytes },
+    ]);
+  });
+});
+
 describe("webgpu", () => {
   it.skipIf(!availability.ok)("computes the CPU's gradients within 1e-4, none of it on the CPU", async () => {
     const expected = await gradientsOn("onnxruntime-cpu");
@@ -59,14 +84,34 @@ describe("webgpu", () => {
       expect(distance(gradient, expected[index])).toBeLessThan(1e-4);
   });
 
-  it.skipIf(!availability.ok)("trains as torch does, and evaluates", { timeout: 120_000 }, async () => {
+  it.skipIf(!availability.ok)("trains as torch does, and evaluates", { timeout: 300_000 }, async () => {
     const options = { ...optionsOf(join(artifacts, "../run")), backend: "webgpu", steps: 3 };
     const evaluation = { batches: options.batches, everySteps: 3 };
-    for await (const report of train(artifacts, { ...options, evaluation })) {
+    const notes: string[] = [];
+    const onNote = (note: string) => notes.push(note);
+    for await (const report of trainBatches(artifacts, { ...options, evaluation, onNote })) {
       const expected = embeddedTorch.runs["25"].losses[report.step - 1];
       expect(Math.abs(report.loss / expected - 1)).toBeLessThan(1e-3);
       if (report.step === 3) expect(report.evaluation?.loss).toBeLessThan(6);
     }
+    expect(notes).toEqual([
+      expect.stringMatching(/^webgpu folds \S+ MB of bfloat16 weights to \S+ MB of float32$/),
+    ]);
+  });
+});
+
+describe("float16 on webgpu", () => {
+  it.skipIf(!availability.ok)("runs, or is refused as the graph is opened, with what to do", async () => {
+    const half = await exported("25", { computeDtype: "float16" });
+    const options = { ...optionsOf(join(half, "../run")), backend: "webgpu", steps: 1 };
+    const losses: number[] = [];
+    try {
+      for await (const { loss } of trainBatches(half, options)) losses.push(loss);
+    } catch (error) {
+      expect(String(error)).toMatch(/computes in float16, and the device of webgpu does not .*float32/);
+      return;
+    }
+    expect(losses[0]).toBeCloseTo(embeddedTorch.runs["25"].losses[0], 1);
   });
 });
 

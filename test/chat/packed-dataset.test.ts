@@ -1,10 +1,11 @@
-import { mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { TokenBatch } from "../../src/chat/batch.ts";
-import { encodeConversation } from "../../src/chat/encode.ts";
-import { openPackedDataset, type PackDatasetOptions, packDataset } from "../../src/chat/packed-dataset.ts";
+import { encodeRecord } from "../../src/chat/encode.ts";
+import { type PackDatasetOptions, type PackingProgress, packDataset } from "../../src/chat/packed-dataset.ts";
+import { readHeader } from "../../src/chat/packed-header.ts";
 import type { BadRecord } from "../../src/chat/read-dataset.ts";
 import { chatTemplate } from "../../src/chat/template.ts";
 import type { ChatTokenizer } from "../../src/chat/tokenizer.ts";
@@ -51,7 +52,9 @@ describe("packDataset()", () => {
   it("packs the definitions: header, batches and records tell of the same tokens and targets", async () => {
     const { header, batches, batchCount } = await packDataset(TRAIN, options());
     const lines = (await readFile(TRAIN, "utf8")).trimEnd().split("\n");
-    const encoded = lines.map((line) => encodeConversation(JSON.parse(line), options()));
+    const encoded = lines.map((line) =>
+      encodeRecord({ kind: "conversation", ...JSON.parse(line) }, options()),
+    );
     const tokens = encoded.flatMap(({ inputIds }) => inputIds);
     const targets = encoded.flatMap(({ labels }) => labels.filter((label) => label !== -100));
     expect(header).toMatchObject({
@@ -104,8 +107,7 @@ describe("packDataset()", () => {
     const again = await packDataset(EVAL, options({ onProgress: ({ records }) => progress.push(records) }));
     expect(again.header).toEqual(first.header);
     expect(progress).toEqual([]);
-    const opened = await openPackedDataset(first.folder);
-    expect(await collect(opened.batches({ batch: 5, seed: 1 }))).toEqual(
+    expect(await collect(again.batches({ batch: 5, seed: 1 }))).toEqual(
       await collect(first.batches({ batch: 5, seed: 1 })),
     );
 
@@ -117,6 +119,25 @@ describe("packDataset()", () => {
     expect(progress.at(-1)).toBe(200);
     expect((await readdir(changed.folder)).sort()).toEqual(["header.json", changed.header.rowsFile]);
   });
+
+  it.each([EVAL, "test/fixtures/chat/messages-snappy.parquet"])(
+    "tells how much of %s it has read, up to all",
+    async (path) => {
+      const seen: PackingProgress[] = [];
+      const { header } = await packDataset(path, options({ onProgress: (progress) => seen.push(progress) }));
+      const { size } = await stat(path);
+      expect(seen.at(-1)).toMatchObject({
+        records: header.records,
+        tokens: header.tokens,
+        bytes: size,
+        totalBytes: size,
+      });
+      for (const [before, after] of seen.slice(1).map((next, at) => [seen[at], next] as const)) {
+        expect(after.bytes).toBeGreaterThanOrEqual(before?.bytes ?? 0);
+        expect(after.elapsedMs).toBeGreaterThanOrEqual(before?.elapsedMs ?? 0);
+      }
+    },
+  );
 
   it("leaves what was there when it fails or is stopped, and nothing besides", async () => {
     const { header, folder } = await packDataset(EVAL, options());
@@ -131,7 +152,7 @@ describe("packDataset()", () => {
     );
     await expect(stopped).rejects.toThrow(/aborted/);
     expect(await readdir(folder)).toEqual(before);
-    expect((await openPackedDataset(folder)).header).toEqual(header);
+    expect(await readHeader(folder)).toEqual(header);
   });
 
   it("removes what a killed run left an hour ago", async () => {
@@ -149,12 +170,11 @@ describe("packDataset()", () => {
   it("says that a damaged folder is damaged", async () => {
     const { folder, header } = await packDataset(EVAL, options());
     await truncate(join(folder, header.rowsFile), 1000);
-    await expect(openPackedDataset(folder)).rejects.toThrow(
+    await expect(packDataset(EVAL, options())).rejects.toThrow(
       /expected \d+ bytes, got 1000; remove .* and pack again/,
     );
     await writeFile(join(folder, "header.json"), JSON.stringify({ ...header, rowsFile: "../../secret" }));
-    await expect(openPackedDataset(folder)).rejects.toThrow(/it is no header of a packed dataset/);
-    await expect(openPackedDataset(root)).rejects.toThrow(/holds no packed dataset/);
+    await expect(packDataset(EVAL, options())).rejects.toThrow(/it is no header of a packed dataset/);
   });
 
   it("cuts long records, drops those of which no target is left, and counts both", async () => {

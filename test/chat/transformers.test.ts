@@ -1,9 +1,13 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { encodeConversation } from "../../src/chat/encode.ts";
+import type { ConversationRecord } from "../../src/chat/conversation.ts";
+import { type EncodeOptions, encodeRecord } from "../../src/chat/encode.ts";
 import { renderConversation, renderPrompt } from "../../src/chat/render.ts";
 import { CHATML, chatTemplate, parseTemplate } from "../../src/chat/template.ts";
 import { type ChatTokenizer, createTokenizer } from "../../src/chat/tokenizer.ts";
 import { chatmlCases, chatmlTokenizer, labelsOf, otherTemplates, smallTokenizers } from "./fixtures.ts";
+
+const encodeConversation = (conversation: Omit<ConversationRecord, "kind">, options: EncodeOptions) =>
+  encodeRecord({ kind: "conversation", ...conversation }, options);
 
 let tokenizer: ChatTokenizer;
 beforeAll(async () => {

@@ -49,6 +49,12 @@ describe("bad usage", () => {
     [["scna"], /Unknown command scna; did you mean scan\?/],
     [["--hlep"], /did you mean --help\?/],
     [["scan", MODEL, "--backend", "cuda", "--json"], /cuda/],
+    [
+      ["scan", "nosuchfolder"],
+      /"nosuchfolder": there is no such folder, and a model on the Hub is named org\/name/,
+    ],
+    // Before anyone asks the Hub for the model.
+    [["scan", "no/such", "--backend", "wsm"], /Cannot use the backend "wsm": there is no such backend/],
     [["scan", MODEL, "--include", "zzz", "--json"], /zzz/],
     [["scan", MODEL, "--cache", "x", "--no-cache"], /exclude each other/],
     [["select", PUBLISHED, "--top-percent", "101"], /101/],
@@ -198,6 +204,54 @@ describe("scan", () => {
   });
 });
 
+describe("auto", () => {
+  it("takes the same backend in the next scan without timing again, and finds its scores", async () => {
+    const cache = await folder();
+    const calibrations = join(cache, "calibrations");
+    // Name and time of writing of each calibration.
+    const stored = async () => {
+      const names = await readdir(calibrations).catch(() => []);
+      return Promise.all(names.map(async (name) => [name, (await stat(join(calibrations, name))).mtimeMs]));
+    };
+    const scan = async () => {
+      const args = ["scan", MODEL, "--include", "mlp.up_proj", "--json"];
+      const { code, stdout, stderr } = await spectrum(args, { SPECTRUM_CACHE: cache });
+      expect(code).toBe(0);
+      // Results hold no day, which calibrations do.
+      expect(stdout).not.toMatch(/\d{4}-\d\d-\d\d/);
+      return { stdout, stderr, note: /^auto took .*$/m.exec(stderr)?.[0] };
+    };
+    const first = await scan();
+    const calibrated = await stored();
+    const second = await scan();
+    expect(second.note).toBe(first.note);
+    expect(second.stdout).toBe(first.stdout);
+    expect(second.stderr).toMatch(/8 of them\s+known before/);
+    expect(await stored()).toEqual(calibrated);
+
+    // What doctor says agrees with what was done: one calibration where there is a choice, else none.
+    const doctor = await spectrum(["doctor", "--json"], { SPECTRUM_CACHE: cache });
+    const { fastest, folders } = JSON.parse(doctor.stdout);
+    expect(folders.calibrations).toBe(calibrations);
+    expect(fastest.exact.backend).toBe(JSON.parse(first.stdout).backend.name);
+    expect(calibrated).toHaveLength(fastest.exact.candidates.length > 1 ? 1 : 0);
+    expect(doctor.stderr).toContain(`exact  ${fastest.exact.backend}: ${fastest.exact.why}`);
+  });
+
+  it("is calibrated by doctor on demand, for both precisions", async () => {
+    const cache = await folder();
+    const { code, stdout } = await spectrum(["doctor", "--calibrate", "--json"], { SPECTRUM_CACHE: cache });
+    expect(code).toBe(0);
+    const { fastest } = JSON.parse(stdout);
+    const stored = await readdir(join(cache, "calibrations")).catch(() => []);
+    const several = [fastest.exact, fastest.fast].filter(({ candidates }) => candidates.length > 1);
+    expect(stored).toHaveLength(several.length);
+    for (const { backend, candidates } of [fastest.exact, fastest.fast])
+      expect(candidates).toContain(backend);
+    expect(fastest.exact.candidates).not.toContain("reference");
+  });
+});
+
 describe("Ctrl-C", () => {
   it("ends a scan with 130, keeps the scores and says how to go on", async () => {
     const model = await writeTinyModel(tinyLlama(6, 512));
@@ -307,7 +361,8 @@ describe("doctor", () => {
     expect(code).toBe(0);
     const findings = JSON.parse(stdout);
     expect(findings.backends.map(({ name }: { name: string }) => name)).toContain("wasm");
-    expect(stderr).toMatch(/^ {2}wasm +ready/m);
+    expect(stderr).toMatch(/^ {2}wasm +ready, scans$/m);
+    expect(stderr).toMatch(/^ {2}onnxruntime-cpu +ready, trains in float32 or float16$/m);
     expect(stdout + stderr).not.toContain("hf_secretvalue");
   });
 });

@@ -8,6 +8,7 @@ import { writeSafetensors } from "../../src/safetensors/writer.ts";
 import { ROOT, type Run, spectrum } from "./run.ts";
 
 const MODEL = "examples/wordnet-llama-2m";
+const CHAT = "examples/definitions/eval.jsonl";
 const DATA = ["--sequence", "128", "--batch-size", "2", "--backend", "onnxruntime-cpu"];
 const SELECTION =
   "unfrozen_parameters:\n- ^model.layers.7.mlp.up_proj.weight$\n- ^model.layers.6.self_attn.q_proj.weight$\n";
@@ -42,13 +43,32 @@ describe("export, train and evaluate", () => {
     expect(manifest.selection.source).toBe(selection);
   });
 
+  it("export --form ort-training says so, and train and evaluate refuse what it writes", async () => {
+    const out = join(folder, "ort-training");
+    const args = ["export", MODEL, "--selection", selection, "--form", "ort-training"];
+    const { code, stdout, stderr } = await spectrum([...args, "--out", out, "--json"]);
+    expect([code, JSON.parse(stdout).form]).toEqual([0, "ort-training"]);
+    expect(stderr).toContain("for ONNX Runtime's training builds up to 1.19.2");
+    expect(stderr).not.toContain("spectrum train");
+    for (const command of ["train", "evaluate"]) {
+      const run = await spectrum([command, out, "--data", chat]);
+      expect([run.code, run.stdout]).toEqual([2, ""]);
+      expect(run.stderr).toContain("it holds artifacts of the form ort-training");
+    }
+    const both = await spectrum([...args, "--weights", "reference", "--out", join(folder, "both")]);
+    expect([both.code, both.stdout]).toEqual([2, ""]);
+    expect(both.stderr).toContain("--form ort-training and --weights reference exclude each other");
+  });
+
   it("train lowers the loss of what it trains on, saves a model, and evaluate measures the same of it", async () => {
     const out = join(folder, "run");
     const data = ["--data", chat, "--eval-data", chat, ...DATA];
     const options = ["--steps", "12", "--learning-rate", "3e-3", "--out", out, "--json"];
-    const { code, stdout } = await spectrum(["train", artifacts, ...data, ...options]);
+    const { code, stdout, stderr } = await spectrum(["train", artifacts, ...data, ...options]);
     expect(code).toBe(0);
-    const { before, last } = JSON.parse(stdout);
+    const { before, last, saved } = JSON.parse(stdout);
+    const share = ((100 * saved.changedValues) / saved.trainedValues).toFixed(1);
+    expect(stderr).toContain(`${share} % of the trained values, rounded to the base's dtype, differ`);
     expect(last.step).toBe(12);
     expect(last.evaluation.loss).toBeLessThan(0.8 * before.loss);
 
@@ -64,7 +84,7 @@ describe("export, train and evaluate", () => {
     ]);
     expect(JSON.parse(ofRun.stdout).loss).toBeCloseTo(last.evaluation.loss, 5);
     // The saved model rounds to bfloat16.
-    const saved = [
+    const ofSaved = [
       "evaluate",
       join(out, "model"),
       "--chat-template",
@@ -74,7 +94,7 @@ describe("export, train and evaluate", () => {
       ...DATA,
       "--json",
     ];
-    const ofModel = JSON.parse((await spectrum(saved)).stdout);
+    const ofModel = JSON.parse((await spectrum(ofSaved)).stdout);
     expect(Math.abs(ofModel.loss / last.evaluation.loss - 1)).toBeLessThan(0.01);
     expect(ofModel.targets).toBe(JSON.parse(ofRun.stdout).targets);
   });
@@ -110,24 +130,57 @@ describe("export, train and evaluate", () => {
     expect(JSON.parse(generation).eos_token_id).toEqual([0, 4097]);
   });
 
+  it("train stops at a malformed record with its file and line, or leaves it out, says so, and goes on", async () => {
+    const out = join(folder, "malformed");
+    const data = join(folder, "malformed.jsonl");
+    const [first, ...others] = (await readFile(chat, "utf8")).split("\n");
+    await writeFile(data, [first, '{"messages": [{"role": "user"}]}', "no JSON", ...others].join("\n"));
+    const args = ["train", artifacts, "--data", data, ...DATA, "--steps", "1", "--out", out];
+    const stopped = await spectrum(args);
+    expect(stopped.code).toBe(1);
+    expect(stopped.stderr).toContain(`Cannot use the record at ${data}:2: `);
+    const skip = ["--on-bad-record", "skip", "--save-dtype", "float32"];
+    const skipped = await spectrum([...args, ...skip]);
+    expect(skipped.code).toBe(0);
+    for (const line of [2, 3]) expect(skipped.stderr).toContain(`${data}, line ${line} is left out: `);
+    expect(skipped.stderr).toContain("% of the trained values, stored as float32, differ from the base's");
+  });
+
   it("train of a model looks for what would stop it before it scans", async () => {
     const out = join(folder, "early");
     const missing = await spectrum(["train", MODEL, "--data", "nowhere.jsonl", "--out", out]);
     expect([missing.code, missing.stderr]).toEqual([
-      1,
+      2,
       "spectrum: There is no file or folder nowhere.jsonl\n",
     ]);
     const family = ["train", "test/fixtures/models/gpt2", "--data", chat, "--out", out];
     const unsupported = await spectrum(family);
     expect([unsupported.code, unsupported.stderr]).toEqual([2, expect.stringContaining('"gpt2"')]);
     const onModel = ["train", MODEL, "--data", chat, "--out", out];
-    for (const wrong of [
-      ["--epochs", "1", "--steps", "1"],
-      ["--top-percent", "200"],
-    ]) {
+    for (const [wrong, sentence] of [
+      [["--epochs", "1", "--steps", "1"], "--epochs and --steps exclude each other"],
+      [["--top-percent", "200"], "expected a number from 0 to 100"],
+      [["--learning-rate", "0"], "Cannot train with learningRate 0: expected a number above 0"],
+      [["--schedule", "cosin"], 'Cannot use the schedule "cosin": "cosin" is not allowed'],
+      [["--schedule", "step +"], 'Cannot use the schedule "step +"'],
+      [["--backend", "wasm"], 'Cannot use the backend "wasm": it has no session'],
+      [["--backend", "onxruntime"], "there is no such backend"],
+      [
+        ["--compute-dtype", "bfloat16", "--backend", "onnxruntime-cpu"],
+        "Cannot compute in bfloat16 on the backend onnxruntime-cpu",
+      ],
+      [["--sequence", "100000"], `Cannot train on sequences of 100000 tokens: ${MODEL} takes at most 512`],
+      [["--train-embeddings", "none"], "it has no embedding for <|im_start|>, <|im_end|>"],
+      [["--chat-template", "model"], "template"],
+      [["--eval-data", "nosuchdata"], '"nosuchdata": there is no such file or folder'],
+    ] as const) {
       const { code, stderr } = await spectrum([...onModel, ...wrong]);
-      expect([code, stderr]).toEqual([2, expect.not.stringContaining("auto took")]);
+      expect([code, stderr]).toEqual([2, expect.stringContaining(sentence)]);
+      // One sentence, and no scan before it.
+      expect(stderr).toMatch(/^spectrum: [^\n]+\n$/);
     }
+    const evaluated = await spectrum(["evaluate", MODEL, "--data", chat, "--backend", "wasm"]);
+    expect([evaluated.code, evaluated.stderr]).toEqual([2, expect.stringContaining("it has no session")]);
     expect(existsSync(out)).toBe(false);
   });
 
@@ -137,20 +190,75 @@ describe("export, train and evaluate", () => {
     const first = await spectrum([...args, "--selection", selection]);
     expect(first.code).toBe(0);
     for (const [more, sentence] of [
-      [[], "it holds one already"],
+      [[], "resume it (--resume), or name another folder"],
       [["--resume", "--top-percent", "50"], "with the selection top 50 %"],
       [["--resume", "--chat-template", "model"], "was made with chatml"],
+      [["--resume", "--compute-dtype", "float16"], "was made with float32"],
+      [["--resume", "--recompute", "layers"], "was made with none"],
       [["--resume", "--seed", "5"], "trained with seed 0, got 5"],
-      [["--resume", "--train-on", "all"], "trained with data"],
+      [["--resume", "--train-on", "all"], "trained with trainOn assistant, got all"],
+      [["--resume", "--sequence", "64"], "trained with sequence 128, got 64"],
+      [["--resume", "--batch-size", "1"], "trained with batchSize 2, got 1"],
+      [["--resume", "--accumulation", "2"], "trained with accumulation 1, got 2"],
+      [["--resume", "--steps", "2"], "trained with steps 1, got 2"],
+      [["--resume", "--data", CHAT], "trained with other data"],
+      [["--resume", "--train-embeddings", "all"], "Cannot resume with the trained embeddings all"],
     ] as const) {
       const { code, stderr } = await spectrum([...args, ...more]);
       expect([code, stderr]).toEqual([2, expect.stringContaining(sentence)]);
       expect(stderr).not.toContain("Selected");
     }
+    await writeFile(selection, SELECTION.replace("layers.6", "layers.5"));
+    const changed = await spectrum([...args, "--resume", "--selection", selection]);
+    expect([changed.code, changed.stderr]).toEqual([
+      2,
+      expect.stringContaining(`Cannot resume with the selection ${selection}`),
+    ]);
+    await writeFile(selection, SELECTION);
+    expect((await spectrum([...args, "--resume", "--selection", selection])).code).toBe(0);
     const other = ["train", "test/fixtures/models/llama", ...args.slice(2), "--resume"];
     expect((await spectrum(other)).stderr).toContain("with the model test/fixtures/models/llama");
     const late = await spectrum(["train", artifacts, "--data", chat, "--chat-template", "model"]);
     expect(late.stderr).toContain("in which --chat-template is fixed");
+    const dtype = await spectrum(["train", artifacts, "--data", chat, "--compute-dtype", "float16"]);
+    expect(dtype.stderr).toContain("in which --compute-dtype is fixed");
+  });
+
+  it("train takes --compute-dtype and --recompute to the artifacts, which train in float16", async () => {
+    const out = join(folder, "half");
+    const kind = ["--compute-dtype", "float16", "--recompute", "layers"];
+    const options = ["--selection", selection, "--steps", "12", "--learning-rate", "3e-3", "--out", out];
+    const args = [
+      "train",
+      MODEL,
+      "--data",
+      chat,
+      "--eval-data",
+      chat,
+      ...DATA,
+      ...options,
+      ...kind,
+      "--json",
+    ];
+    const { code, stdout } = await spectrum(args);
+    expect(code).toBe(0);
+    const { before, last } = JSON.parse(stdout);
+    expect(last.evaluation.loss).toBeLessThan(0.8 * before.loss);
+    const manifest = JSON.parse(await readFile(join(out, "artifacts", "manifest.json"), "utf8"));
+    expect([manifest.computeDtype, manifest.recompute]).toEqual(["float16", "layers"]);
+  });
+
+  it("evaluate says that there is no such checkpoint, and where one is", async () => {
+    const of = (checkpoint: string) =>
+      spectrum(["evaluate", artifacts, "--checkpoint", checkpoint, "--data", chat, ...DATA]);
+    const nowhere = await of("nowhere");
+    expect([nowhere.code, nowhere.stderr]).toEqual([
+      2,
+      "spectrum: Cannot use the checkpoint nowhere: expected a folder that holds trainer_state.json or checkpoint-<step>\n",
+    ]);
+    // The run of the command line, of which train made a folder above.
+    const run = join(folder, "run");
+    expect((await of(run)).stderr).toContain(`there is one in ${join(run, "training")}`);
   });
 
   it("evaluate takes a model whose checkpoint holds a small tensor that is no parameter", async () => {
@@ -177,6 +285,28 @@ describe("export, train and evaluate", () => {
     [["evaluate", MODEL], "give --data FILE"],
     [["evaluate", MODEL, "--data", "nowhere.jsonl"], "nowhere.jsonl"],
     [["export", MODEL], "give --selection FILE"],
+    [
+      ["export", "nosuchfolder", "--selection", "x"],
+      '"nosuchfolder": there is no such folder, and a model on the Hub',
+    ],
+    [
+      ["evaluate", "nosuchfolder", "--data", CHAT],
+      '"nosuchfolder": there is no such folder, and a model on the Hub',
+    ],
+    [["train", "no/such/folder", "--data", CHAT], '"no/such/folder": there is no such folder'],
+    [
+      ["train", MODEL, "--data", "nosuchdata", "--selection", "x", "--top-percent", "5"],
+      "--selection and --top-percent exclude each other",
+    ],
+    [
+      ["train", MODEL, "--data", "nosuchdata"],
+      '"nosuchdata": there is no such file or folder, and a dataset',
+    ],
+    [
+      ["train", MODEL, "--data", CHAT, "--eval-data", "data/none.jsonl"],
+      "There is no file or folder data/none.jsonl",
+    ],
+    [["evaluate", MODEL, "--data", CHAT, "--checkpoint", "nowhere"], "--checkpoint is of artifacts"],
   ])("%j is refused in one sentence", async (args, sentence) => {
     const { code, stdout, stderr } = await spectrum(args);
     expect(code).toBeGreaterThan(0);

@@ -43,6 +43,7 @@ export interface TestHub {
   readonly url: string;
   readonly cdnUrl: string;
   readonly token: string;
+  /** Repositories by their place: `org/name` of a model, `datasets/org/name` of a dataset. */
   readonly models: Map<string, TestModel>;
   readonly requests: HubRequest[];
   /** Faults by file name, or by "api"; the first is done first. */
@@ -53,7 +54,7 @@ export interface TestHub {
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 export const gitSha1 = (bytes: Uint8Array) =>
   createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
-const isLfs = (name: string) => /\.(safetensors|bin)$/.test(name);
+const isLfs = (name: string) => /\.(safetensors|bin|parquet)$/.test(name);
 export const etagOf = (name: string, bytes: Uint8Array) => (isLfs(name) ? sha256(bytes) : gitSha1(bytes));
 
 export async function startHub(): Promise<TestHub> {
@@ -80,9 +81,9 @@ export async function startHub(): Promise<TestHub> {
   function answerHub(request: IncomingMessage, response: ServerResponse): void {
     const url = new URL(request.url ?? "", "http://hub");
     const path = decodeURIComponent(url.pathname);
-    const api = /^\/api\/models\/([^/]+\/[^/]+)\/(revision|tree)\/([^?]+)$/.exec(path);
-    const file = /^\/([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(path);
-    const id = api?.[1] ?? file?.[1] ?? "";
+    const api = /^\/api\/(models\/|datasets\/)([^/]+\/[^/]+)\/(revision|tree)\/([^?]+)$/.exec(path)?.slice(1);
+    const file = /^\/((?:datasets\/)?[^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(path);
+    const id = api === undefined ? (file?.[1] ?? "") : `${api[0]}${api[1]}`.replace("models/", "");
     const model = models.get(id);
     const allowed = request.headers.authorization === `Bearer ${token}`;
     const hidden = model?.access === "private" && !allowed;
@@ -129,13 +130,14 @@ export async function startHub(): Promise<TestHub> {
   }
 
   function answerCdn(request: IncomingMessage, response: ServerResponse): void {
-    const [, org, repo, ...name] = new URL(request.url ?? "", "http://cdn").pathname.split("/");
-    const content = models.get(`${org}/${repo}`)?.files.get(name.join("/"));
+    const path = decodeURIComponent(new URL(request.url ?? "", "http://cdn").pathname);
+    const [, id = "", name = ""] = /^\/((?:datasets\/)?[^/]+\/[^/]+)\/(.+)$/.exec(path) ?? [];
+    const content = models.get(id)?.files.get(name);
     if (!content) refuse(response, 404, "EntryNotFound");
     else
       sendFile(request, response, {
         content,
-        fault: takeFault(name.join("/")),
+        fault: takeFault(name),
         headers: { etag: '"of-the-cdn"' },
       });
   }

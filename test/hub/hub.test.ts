@@ -30,7 +30,7 @@ afterEach(async () => {
 
 const serve = (model: TestModel) => hub.models.set(ID, model);
 const fail = (name: string, ...faults: Fault[]) => hub.faults.set(name, faults);
-const repo = () => repoFolder(cacheDir, ID);
+const repo = () => repoFolder(cacheDir, { kind: "model", id: ID });
 const requested = (name: string) => hub.requests.filter(({ path }) => path.includes(`/${name}`));
 const always = (fault: Fault) => Array.from({ length: 50 }, () => fault);
 
@@ -192,7 +192,7 @@ describe("openModel() when the Hub refuses", () => {
 
   it("names the host that cannot be reached", async () => {
     const error = await refusal({ endpoint: "http://127.0.0.1:1" });
-    expect(error.message).toMatch(/Cannot read from 127.0.0.1:1: .*(tried 3 times)/);
+    expect(error.message).toMatch(/Cannot read tiny\/model from 127.0.0.1:1: .*(tried 3 times)/);
     expect(error.status).toBeNull();
   });
 });
@@ -286,7 +286,7 @@ describe("openModel() when the Hub misbehaves for good", () => {
     [
       "drops every connection at the same byte",
       always({ kind: "drop", after: 0 }),
-      /Cannot read from 127.0.0.1.*tried 3 times/,
+      /Cannot read tiny\/model from 127.0.0.1.*tried 3 times/,
     ],
     [
       "answers 503",
@@ -469,9 +469,22 @@ describe("names of models", () => {
     "org/a--b",
     "org/x@../../y",
     "org/x@",
+    "nosuchfolder",
+    "no/such/folder",
   ])("refuses %j before it asks anyone", async (id) => {
     await expect(openModel(id, { endpoint: hub.url, cacheDir, retry: QUICK })).rejects.toThrow(/Cannot open/);
     expect(hub.requests).toEqual([]);
+  });
+
+  it("says of a name that is neither a folder nor org/name what it looked for", async () => {
+    const error = await openModel("nosuchfolder", { endpoint: hub.url }).catch((thrown: unknown) => thrown);
+    expect(String(error)).toBe(
+      'UsageError: Cannot open "nosuchfolder": there is no such folder, and a model on the Hub is named org/name or org/name@revision; check the name',
+    );
+    // What could be either is asked for.
+    await expect(openModel("no/such", { endpoint: hub.url, cacheDir, token: "" })).rejects.toThrow(
+      "there is no such model, or it is private (401), and no folder of that name here",
+    );
   });
 
   it("refuses two revisions that differ", async () => {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import type { Graph, Node, Value } from "../../src/onnx/graph.ts";
 import { orderedNodes } from "../../src/onnx/model-file.ts";
-import { OPERATORS, OPSET } from "../../src/onnx/operators/table.ts";
+import { isStandard, OPERATORS, OPSET } from "../../src/onnx/operators/table.ts";
 import { trainingGraph } from "../../src/training/graphs.ts";
 import { openFixture, sourceOf } from "../training/fixture-model.ts";
 
@@ -84,7 +84,10 @@ describe("a training graph", () => {
     const outputs = new Set(g.outputs.values());
     for (const { op, output } of nodes) {
       expect(needed.has(output) || outputs.has(output)).toBe(true);
+      if (!isStandard(op)) throw new Error(`${op} is no operator of the standard`);
       expect(OPERATORS[op].since).toBeLessThanOrEqual(OPSET);
+      // What WebGPU leaves to the host are sizes.
+      if (OPERATORS[op].webgpu === "shape") expect([op, output.type]).toEqual([op, "int64"]);
     }
   });
 

@@ -11,6 +11,7 @@ import { gatherRows, rotaryEmbedding, scatterElements } from "../../src/onnx/ope
 import { concat, reshape, slice, transpose } from "../../src/onnx/operators/layout.ts";
 import { gemm, matmul } from "../../src/onnx/operators/matrices.ts";
 import { rmsNormalization, total } from "../../src/onnx/operators/reductions.ts";
+import { accumulateInPlace } from "../../src/onnx/operators/training.ts";
 import { embedding } from "../../src/onnx/ops/embedding.ts";
 import { openGraph } from "../training/run-graph.ts";
 
@@ -52,6 +53,20 @@ describe("the builder refuses", () => {
     ["a constant of too few numbers", () => g.constant("float32", [3], [1]), /expected 3 numbers, got 1/],
     ["a name twice", () => g.input("x", "float32", []), /x: the name is taken/],
     ["a dimension that nothing measures", () => g.dimension("batch"), /batch: nothing measures it/],
+    [
+      "an operator that came later",
+      () => {
+        const old = new Graph(21);
+        const [y, weight] = [old.input("y", "float32", [3, 4]), old.input("weight", "float32", [4])];
+        rmsNormalization(old, [y, weight], { epsilon: 1 });
+      },
+      /use RMSNormalization: opset 21 does not have it/,
+    ],
+    [
+      "a gradient unlike its buffer",
+      () => accumulateInPlace(g, { buffer: w, gradient: x, reset: g.input("reset", "bool", [1]) }),
+      /Cannot add float32 \[rows,4\] to w/,
+    ],
     ["to differentiate what is no scalar", () => differentiate(g, x, [x]), /expected a scalar/],
   ])("%s", (_, build, message) => {
     expect(build).toThrow(message);
@@ -98,6 +113,22 @@ test("a file holds names, types, shapes, attributes and bytes as they were given
   expect([frozen?.dims, frozen?.dataType]).toEqual([[2n, 2n], 16]);
   const half = graph?.initializer.find(({ dims }) => dims.length === 0);
   expect(half?.rawData).toEqual(new Uint8Array(Float32Array.of(0.5).buffer));
+});
+
+test("a file in an older opset, with an operator of ONNX Runtime's own, says so", () => {
+  const g = new Graph(21);
+  const buffer = g.input("buffer", "float32", [2]);
+  const gradient = g.input("gradient", "float32", [2]);
+  g.output("done", accumulateInPlace(g, { buffer, gradient, reset: g.input("reset", "bool", [1]) }));
+  const file = fromBinary(ModelProtoSchema, modelFile(g, { name: "named", producer: PRODUCER }));
+  expect(file.irVersion).toBe(10n);
+  expect(file.opsetImport.map(({ domain, version }) => [domain, version])).toEqual([
+    ["", 21n],
+    ["com.microsoft", 1n],
+  ]);
+  expect(file.graph?.node.map(({ domain, opType }) => `${domain}.${opType}`)).toEqual([
+    "com.microsoft.InPlaceAccumulatorV2",
+  ]);
 });
 
 test("an embedding's gradient at 49,152 x 576 with repeated ids is the same in 30 runs on 2 threads", async () => {

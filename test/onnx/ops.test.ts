@@ -6,6 +6,7 @@ import { Graph, type Value } from "../../src/onnx/graph.ts";
 import { mul, scalar } from "../../src/onnx/operators/elementwise.ts";
 import { sizeOf } from "../../src/onnx/operators/layout.ts";
 import { total } from "../../src/onnx/operators/reductions.ts";
+import type { Opset } from "../../src/onnx/operators/table.ts";
 import { add } from "../../src/onnx/ops/add.ts";
 import { attention } from "../../src/onnx/ops/attention.ts";
 import { attentionPlan } from "../../src/onnx/ops/attention-plan.ts";
@@ -35,6 +36,7 @@ interface Op {
   /** Whether `build` gives the loss itself. */
   readonly isLoss?: boolean;
   readonly symbols?: Readonly<Record<number, string>>;
+  readonly opset?: Opset;
 }
 
 const ids = (g: Graph) => g.constant("int32", [5], [2, 0, 2, 3, 2]);
@@ -100,6 +102,11 @@ const OPS: Readonly<Record<string, Op>> = {
     inputs: { x: [2, 2, 3, 4], w: [4] },
     build: (g, { x, w }) => rmsNorm(g, [must(x), must(w)], { epsilon: 0.02 }),
   },
+  "rmsNorm by head in opset 21": {
+    inputs: { x: [2, 2, 3, 4], w: [4] },
+    opset: 21,
+    build: (g, { x, w }) => rmsNorm(g, [must(x), must(w)], { epsilon: 0.02 }),
+  },
   swiglu: {
     inputs: { gate: [3, 4], up: [3, 4] },
     build: (g, { gate, up }) => swiglu(g, must(gate), must(up)),
@@ -135,14 +142,8 @@ const OPS: Readonly<Record<string, Op>> = {
     inputs: { x: [6, 8] },
     build: (g, { x }) => splitHeads(g, must(x), { batch: 2, sequence: 3, heads: 2, size: 4 }),
   },
-  rotary: {
-    inputs: { x: [2, 3, 4, 6] },
-    linearFloat32: true,
-    build: (g, { x }) => {
-      const [cosines, sines] = [1, 2].map((seed) => g.constant("float32", [2, 4, 3], noise(24, seed)));
-      return rotary(g, must(x), { cosines: must(cosines), sines: must(sines) });
-    },
-  },
+  rotary: { inputs: { x: [2, 3, 4, 6] }, linearFloat32: true, build: turned },
+  "rotary in opset 21": { inputs: { x: [2, 3, 4, 6] }, opset: 21, build: turned },
   "attention in one chunk": attentionOp(1, null),
   "attention in 3 chunks": attentionOp(3, null),
   "attention in 3 chunks with a window": attentionOp(3, 3),
@@ -152,14 +153,20 @@ const OPS: Readonly<Record<string, Op>> = {
   "crossEntropy with a head in two blocks": lossOp(2, 2),
 };
 
+function turned(g: Graph, { x }: Record<string, Value>): Value {
+  const type = must(x).type === "float64" ? "float64" : "float32";
+  const [cosines, sines] = [1, 2].map((seed) => g.constant(type, [2, 4, 3], noise(24, seed)));
+  return rotary(g, must(x), { cosines: must(cosines), sines: must(sines) });
+}
+
 function must(value: Value | undefined): Value {
   if (value === undefined) throw new Error("no such input");
   return value;
 }
 
 /** A graph whose loss is the sum of the op's output times fixed numbers, or the op's output itself. */
-function lossGraph({ inputs, build, linearFloat32, isLoss, symbols = {} }: Op) {
-  const g = new Graph();
+function lossGraph({ inputs, build, linearFloat32, isLoss, symbols = {}, opset }: Op) {
+  const g = new Graph(opset);
   const type = linearFloat32 ? "float32" : "float64";
   const values: Record<string, Value> = {};
   for (const [name, shape] of Object.entries(inputs)) {

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { renderHeatMap } from "../../src/report/heat-map.ts";
 import { type ColorDepth, type ReportStyle, SHADES } from "../../src/report/paint.ts";
-import { renderDownload, renderProgress } from "../../src/report/progress.ts";
+import { renderDownload, renderPacking, renderProgress } from "../../src/report/progress.ts";
 import { renderSelection } from "../../src/report/selection.ts";
 import { renderSummary } from "../../src/report/summary.ts";
 import { renderTable } from "../../src/report/table.ts";
@@ -81,6 +81,14 @@ describe("every picture", () => {
           elapsedMs: 98765,
         };
         pictures.push(renderDownload(download, style));
+        const packing = {
+          records: 123456,
+          tokens: 1e9,
+          bytes: 123456789,
+          totalBytes: 9876543210,
+          elapsedMs: 98765,
+        };
+        pictures.push(renderPacking(packing, style));
         for (const line of pictures.join("\n").split("\n")) {
           expect(displayWidth(line)).toBeLessThanOrEqual(style.width);
           // Colours apart, nothing but printable characters reaches a terminal.
@@ -90,6 +98,15 @@ describe("every picture", () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  it("shows records, time left, tokens and their rate while a dataset is packed", () => {
+    const style: ReportStyle = { width: 120, color: "none", unicode: false };
+    const state = { records: 1200, tokens: 90_000, bytes: 25e6, totalBytes: 100e6, elapsedMs: 10_000 };
+    const line = renderPacking(state, style);
+    expect(line).toContain("1.20 K records  0:30 left  90.0 K tokens  9.00 K tokens/s  25.0 MB of 100 MB");
+    const nothing = { records: 0, tokens: 0, bytes: 0, totalBytes: 0, elapsedMs: 0 };
+    expect(renderPacking(nothing, style)).toContain("0 records");
   });
 
   it("is pure ASCII where the terminal has no more, and has no colour where there is none", () => {

@@ -12,7 +12,7 @@ import type { Manifest } from "../../src/training/manifest.ts";
 import { readManifest } from "../../src/training/read-manifest.ts";
 import { readTensors } from "../../src/training/tensor-file.ts";
 import { temporaryFolder } from "../tiny-model.ts";
-import { type Batch, FIXTURES, feedsOf, openFixture } from "./fixture-model.ts";
+import { type Batch, FIXTURES, feedsOf, openFixture, withTokenizer } from "./fixture-model.ts";
 import { type Content, numbers, openModelFile, relativeDistance } from "./run-graph.ts";
 
 const QWEN = "qwen2-windows";
@@ -98,7 +98,26 @@ test("the manifest states every input and output, and is read back", async () =>
   ]);
 });
 
-test("the same export gives the same bytes, and copies no frozen weight", async () => {
+/** Which of the model's tensors stand, byte for byte, somewhere in the files of a folder. */
+async function tensorsWithin(folder: string, model: Model): Promise<readonly string[]> {
+  const names = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = names.filter((entry) => entry.isFile());
+  const contents = await Promise.all(files.map(({ parentPath, name }) => readFile(join(parentPath, name))));
+  const weights = await readFile(join(model.folder ?? "", "model.safetensors"));
+  const isWithin = ({ begin, end }: { begin: number; end: number }) =>
+    contents.some((content) => content.includes(weights.subarray(begin, end)));
+  return [...model.tensors.values()].filter(isWithin).map(({ name }) => name);
+}
+
+test("an export by reference copies no frozen weight, one by copy all of them", async () => {
+  const { model } = await openFixture(QWEN);
+  const reference = await exported(model);
+  expect(new Set(await tensorsWithin(reference.folder, model))).toEqual(new Set(SOME));
+  const copy = await exported(model, { weights: "copy" });
+  expect(await tensorsWithin(copy.folder, model)).toEqual([...model.tensors.keys()]);
+});
+
+test("the same export gives the same bytes", async () => {
   const { model } = await openFixture(QWEN);
   const hashes = await Promise.all(
     [1, 2].map(async () => {
@@ -136,19 +155,8 @@ test("a copy runs after it was moved", async () => {
   expect(relativeDistance(numbers(results, "loss"), [loss])).toBeLessThan(1e-5);
 });
 
-/** A folder with a fixture's model and a tokenizer of as many tokens. */
-async function withTokenizer(): Promise<string> {
-  const folder = join(await temporaryFolder(), "model");
-  await cp(FIXTURES + QWEN, folder, { recursive: true });
-  const vocab = Object.fromEntries(Array.from({ length: 37 }, (_, id) => [`t${id}`, id]));
-  const tokenizer = { added_tokens: [], model: { type: "BPE", vocab, merges: [] } };
-  await writeFile(join(folder, "tokenizer.json"), JSON.stringify(tokenizer));
-  await writeFile(join(folder, "tokenizer_config.json"), JSON.stringify({ model_max_length: 64 }));
-  return folder;
-}
-
 test("tokens of chatml that the model lacks become trainable rows that begin with the mean of the others", async () => {
-  await using model = await openModel(await withTokenizer());
+  await using model = await openModel(await withTokenizer(QWEN));
   const { folder, manifest } = await exported(model, { chatTemplate: "chatml" });
   expect(manifest.addedTokens).toEqual([
     { content: "<|im_start|>", id: 37 },
@@ -201,7 +209,7 @@ async function withWholeTable(folder: string, newRows: Float32Array): Promise<st
 
 test("rows beside a table get the loss and gradients that they get as part of it", async () => {
   const { batch } = await openFixture(QWEN);
-  const plain = await withTokenizer();
+  const plain = await withTokenizer(QWEN);
   await using model = await openModel(plain);
   const beside = await exported(model, { chatTemplate: "chatml", trainEmbeddings: "all" });
   const { parameters } = beside.manifest;
@@ -243,6 +251,29 @@ test.each([
   expect(await readdir(parent)).toEqual([]);
 });
 
+test.each([
+  [
+    "without a word in config.json",
+    {},
+    /layers\.0\.mlp\.up_proj\.weight has dtype F8_E4M3, of which graphs read only F64, F32, F16 and BF16; use the model before/,
+  ],
+  ["by config.json", { quantization_config: { quant_method: "fp8" } }, /quantization_config/],
+])("an 8-bit checkpoint is an error that says so, %s", async (_, fields, message) => {
+  const folder = join(await temporaryFolder(), "eight-bit");
+  const { model } = await openFixture(QWEN);
+  const bytes = await readFile(`${FIXTURES}${QWEN}/model.safetensors`);
+  const tensors = [...model.tensors.values()].map(({ name, dtype, shape, begin, end }) =>
+    name === "model.layers.0.mlp.up_proj.weight"
+      ? { name, dtype: "F8_E4M3" as const, shape, blocks: [new Uint8Array((end - begin) / 4)] }
+      : { name, dtype, shape, blocks: [bytes.subarray(begin, end)] },
+  );
+  await mkdir(folder);
+  await writeSafetensors(join(folder, "model.safetensors"), tensors);
+  await writeFile(join(folder, "config.json"), JSON.stringify({ ...model.config, ...fields }));
+  await using quantised = await openModel(folder);
+  await expect(exported(quantised)).rejects.toThrow(message);
+});
+
 test("a folder that holds something is not written to", async () => {
   const { model } = await openFixture(QWEN);
   const out = await temporaryFolder();
@@ -257,7 +288,7 @@ test("a streamed model is an error that says so", async () => {
 });
 
 test("tokens without rows cannot be left untrained", async () => {
-  await using model = await openModel(await withTokenizer());
+  await using model = await openModel(await withTokenizer(QWEN));
   const options = { chatTemplate: "chatml", trainEmbeddings: "none" } as const;
   await expect(exported(model, options)).rejects.toThrow(/no embedding for <\|im_start\|>/);
 });

@@ -5,7 +5,7 @@ import { openModel } from "../../src/hub/open-model.ts";
 import { exportArtifacts } from "../../src/training/artifacts.ts";
 import { openEvaluationModel } from "../../src/training/evaluation-model.ts";
 import { saveModel } from "../../src/training/save-model.ts";
-import { train } from "../../src/training/trainer.ts";
+import { trainBatches } from "../../src/training/trainer.ts";
 import { exported, optionsOf, embeddedTorch as torch } from "./embedded.ts";
 import { torchBatches } from "./tiny-artifacts.ts";
 
@@ -17,7 +17,7 @@ describe("training the embedded model", () => {
       const artifacts = await exported(percent);
       const out = join(artifacts, "../run");
       let steps = 0;
-      for await (const { step, loss, gradientNorm } of train(artifacts, optionsOf(out))) {
+      for await (const { step, loss, gradientNorm } of trainBatches(artifacts, optionsOf(out))) {
         steps++;
         expect(Math.abs(loss / expected.losses[step - 1] - 1)).toBeLessThan(1e-3);
         expect(Math.abs(gradientNorm / expected.gradientNorms[step - 1] - 1)).toBeLessThan(1e-3);
@@ -30,9 +30,9 @@ describe("training the embedded model", () => {
     const artifacts = await exported("25");
     const run = join(artifacts, "../run");
     const options = { ...optionsOf(run), steps: 10, checkpointSteps: 10 };
-    for await (const { step } of train(artifacts, options)) expect(step).toBeLessThanOrEqual(10);
+    for await (const { step } of trainBatches(artifacts, options)) expect(step).toBeLessThanOrEqual(10);
     const saved = join(artifacts, "../saved");
-    const counts = await saveModel(artifacts, run, { out: saved, dtype: "float32" });
+    const counts = await saveModel(artifacts, { checkpoint: run, out: saved, dtype: "float32" });
     expect(counts.changedValues / counts.trainedValues).toBeGreaterThan(0.99);
     const model = await openModel(saved);
     const again = join(artifacts, "../again");

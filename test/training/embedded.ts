@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openModel } from "../../src/hub/open-model.ts";
 import { exportArtifacts } from "../../src/training/artifacts.ts";
+import type { ExportOptions } from "../../src/training/export-plan.ts";
 import { temporaryFolder } from "../tiny-model.ts";
 import { torchBatches } from "./tiny-artifacts.ts";
 
@@ -14,14 +15,17 @@ const fixture = new URL("../fixtures/embedded-training.json", import.meta.url);
 export const embeddedTorch = JSON.parse(await readFile(fixture, "utf8"));
 
 /** Artifacts in a folder of their own, in which that percentage of the modules trains. */
-export async function exported(percent: string): Promise<string> {
+export async function exported(
+  percent: string,
+  options: Pick<ExportOptions, "computeDtype"> = {},
+): Promise<string> {
   const out = join(await temporaryFolder(), "artifacts");
   const model = await openModel(MODEL);
   const { weightDecay } = embeddedTorch;
   await exportArtifacts(
     model,
     { parameterNames: embeddedTorch.runs[percent].names },
-    { out, chatTemplate: "none", adamw: { weightDecay } },
+    { out, chatTemplate: "none", adamw: { weightDecay }, ...options },
   );
   await model.close();
   return out;

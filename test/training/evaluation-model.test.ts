@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { type EvaluationModel, evaluate, openEvaluationModel } from "../../src/training/evaluation-model.ts";
-import { train } from "../../src/training/trainer.ts";
+import { trainBatches } from "../../src/training/trainer.ts";
 import { temporaryFolder } from "../tiny-model.ts";
 import { tinyArtifacts, torchBatches, torchRun } from "./tiny-artifacts.ts";
 
@@ -28,7 +28,7 @@ describe("evaluate()", () => {
     const artifacts = await tinyArtifacts();
     const out = join(await temporaryFolder(), "run");
     const settings = { steps: run.steps, accumulation: run.accumulation, learningRate: run.learningRate };
-    const steps = train(artifacts, {
+    const steps = trainBatches(artifacts, {
       ...CPU,
       ...settings,
       batches: torchBatches(run),

@@ -1,5 +1,7 @@
 // The tiny models of test/fixtures/gradients, with what torch and transformers computed (scripts/fixtures/gradients.py).
 import { readFileSync } from "node:fs";
+import { cp, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll } from "vitest";
 import { decoderConfig } from "../../src/architectures/architectures.ts";
@@ -10,6 +12,7 @@ import { isFloatDType } from "../../src/tensor/dtype.ts";
 import { referenceWeights } from "../../src/training/frozen-weights.ts";
 import type { GraphSource } from "../../src/training/graphs.ts";
 import { divideWeights, graphWeights } from "../../src/training/model-weights.ts";
+import { temporaryFolder } from "../tiny-model.ts";
 import type { Content } from "./run-graph.ts";
 
 export const FIXTURES = fileURLToPath(new URL("../fixtures/gradients/", import.meta.url));
@@ -79,7 +82,7 @@ export async function sourceOf(
   model: Model,
   trained: readonly string[],
   chunks: number,
-  recompute: "none" | "layers" = "none",
+  { recompute = "none", type = "float32" }: Partial<Pick<GraphSource, "recompute" | "type">> = {},
 ): Promise<{ source: GraphSource; folder: string }> {
   const config = decoderConfig(model.config);
   const { folder, locate } = await referenceWeights(model, model.folder ?? "");
@@ -91,7 +94,7 @@ export async function sourceOf(
     queryChunks: chunks,
     headChunks: chunks,
     recompute,
-    type: "float32",
+    type,
   };
   return { source, folder };
 }
@@ -120,4 +123,15 @@ async function parameter(model: Model, name: string): Promise<Content> {
   for await (const block of model.readFile(tensor.file, tensor)) blocks.push(block);
   const size = tensor.shape.reduce((a, b) => a * b, 1);
   return { data: decode(Buffer.concat(blocks), tensor.dtype, new Float32Array(size)), dims: tensor.shape };
+}
+
+/** A folder with a fixture's model and a tokenizer of as many tokens. */
+export async function withTokenizer(fixture: string): Promise<string> {
+  const folder = join(await temporaryFolder(), "model");
+  await cp(FIXTURES + fixture, folder, { recursive: true });
+  const vocab = Object.fromEntries(Array.from({ length: 37 }, (_, id) => [`t${id}`, id]));
+  const tokenizer = { added_tokens: [], model: { type: "BPE", vocab, merges: [] } };
+  await writeFile(join(folder, "tokenizer.json"), JSON.stringify(tokenizer));
+  await writeFile(join(folder, "tokenizer_config.json"), JSON.stringify({ model_max_length: 64 }));
+  return folder;
 }

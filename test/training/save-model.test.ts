@@ -1,6 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { UsageError } from "../../src/errors.ts";
 import type { Model } from "../../src/hub/model.ts";
 import { openModel } from "../../src/hub/open-model.ts";
 import { decode } from "../../src/tensor/decode.ts";
@@ -9,7 +10,7 @@ import type { Manifest } from "../../src/training/manifest.ts";
 import { readManifest } from "../../src/training/read-manifest.ts";
 import { saveModel } from "../../src/training/save-model.ts";
 import { readTensors } from "../../src/training/tensor-file.ts";
-import { train } from "../../src/training/trainer.ts";
+import { trainBatches } from "../../src/training/trainer.ts";
 import { temporaryFolder } from "../tiny-model.ts";
 import { TINY_MODEL, tinyArtifacts, torchBatches, torchRun } from "./tiny-artifacts.ts";
 
@@ -33,17 +34,17 @@ describe("saveModel()", () => {
   beforeAll(async () => {
     artifacts = await tinyArtifacts();
     manifest = await readManifest(artifacts);
-    run = join(await temporaryFolder(), "run");
+    run = join(artifacts, "run");
     base = await openModel(TINY_MODEL);
     const torch = await torchRun();
     const options = { steps: 5, learningRate: 1e-3, backend: "onnxruntime-cpu", threads: 1 };
-    const steps = train(artifacts, { ...options, batches: torchBatches(torch), out: run });
+    const steps = trainBatches(artifacts, { ...options, batches: torchBatches(torch), out: run });
     for await (const { step } of steps) expect(step).toBeGreaterThan(0);
   });
 
   const saveTo = async (checkpoint: string, dtype: "base" | "float32") => {
     const out = join(await temporaryFolder(), "model");
-    const saved = await saveModel(artifacts, checkpoint, { out, dtype, model: base });
+    const saved = await saveModel(artifacts, { checkpoint, out, dtype, model: base });
     return { saved, model: await openModel(out) };
   };
 
@@ -117,7 +118,7 @@ describe("saveModel()", () => {
   it("updates the vocabulary, and takes the artifacts' tokenizer and the base's generation config", async () => {
     await writeFile(join(artifacts, "tokenizer.json"), '{"own": true}');
     const out = join(await temporaryFolder(), "model");
-    await saveModel(artifacts, run, { out, model: base });
+    await saveModel({ folder: artifacts }, { out, model: base });
     const read = async (name: string) => JSON.parse(await readFile(join(out, name), "utf8"));
     expect(await read("config.json")).toEqual({ ...base.config, vocab_size: 32 });
     expect(await read("tokenizer.json")).toEqual({ own: true });
@@ -127,13 +128,27 @@ describe("saveModel()", () => {
     );
   });
 
+  it("takes the newest checkpoint of the run inside the artifacts, and says where it looked for one", async () => {
+    const out = join(await temporaryFolder(), "model");
+    const saved = await saveModel({ folder: artifacts }, { out, model: base });
+    const named = await saveTo(join(run, "checkpoint-5"), "base");
+    expect(saved).toEqual({ ...named.saved, folder: out });
+    const untrained = await tinyArtifacts();
+    const nowhere = saveModel(untrained, { out, model: base });
+    await expect(nowhere).rejects.toThrow(UsageError);
+    await expect(nowhere).rejects.toThrow(
+      `Cannot use the checkpoint ${join(untrained, "run")}: expected a folder that holds trainer_state.json or checkpoint-<step>`,
+    );
+    await named.model.close();
+  });
+
   it("refuses the base model's own folder, and another base", async () => {
-    await expect(saveModel(artifacts, run, { out: TINY_MODEL, model: base })).rejects.toThrow(
+    await expect(saveModel(artifacts, { checkpoint: run, out: TINY_MODEL, model: base })).rejects.toThrow(
       "it is the base model's folder",
     );
     const other = await openModel(join(TINY_MODEL, "../../models/llama"));
     const out = join(await temporaryFolder(), "model");
-    await expect(saveModel(artifacts, run, { out, model: other })).rejects.toThrow(
+    await expect(saveModel(artifacts, { checkpoint: run, out, model: other })).rejects.toThrow(
       /its file model-00001-of-00002\.safetensors has no bytes/,
     );
     await other.close();

@@ -1,7 +1,7 @@
 // Trains the artifacts of a folder on torch's sequences with a checkpoint at each step, for a test to kill.
 // Arguments: artifacts, run folder, file with torch's run.
 import { readFileSync } from "node:fs";
-import { train } from "../../dist/src/training/trainer.js";
+import { trainBatches } from "../../dist/src/training/trainer.js";
 
 const [artifacts = "", out = "", reference = ""] = process.argv.slice(2);
 const run = JSON.parse(readFileSync(reference, "utf8"));
@@ -24,7 +24,7 @@ const batches = {
 };
 const { steps, accumulation, learningRate, warmup, clip: maxGradientNorm } = run;
 const settings = { steps, accumulation, learningRate, warmup, maxGradientNorm, schedule: "cosine" };
-for await (const { step } of train(artifacts, {
+for await (const { step } of trainBatches(artifacts, {
   ...settings,
   batches,
   out,

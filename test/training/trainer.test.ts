@@ -5,14 +5,16 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import type { TokenBatch } from "../../src/chat/batch.ts";
+import { UsageError } from "../../src/errors.ts";
 import type { BatchSource } from "../../src/training/batch-source.ts";
 import { latestCheckpoint } from "../../src/training/checkpoint.ts";
+import type { TrainBatchesOptions } from "../../src/training/plan.ts";
 import { readTensors } from "../../src/training/tensor-file.ts";
-import { type StepReport, type TrainOptions, train } from "../../src/training/trainer.ts";
+import { type StepReport, trainBatches } from "../../src/training/trainer.ts";
 import { temporaryFolder } from "../tiny-model.ts";
 import { REFERENCE_FILE, type TorchRun, tinyArtifacts, torchBatches, torchRun } from "./tiny-artifacts.ts";
 
-const optionsOf = async (run: TorchRun): Promise<TrainOptions> => ({
+const optionsOf = async (run: TorchRun): Promise<TrainBatchesOptions> => ({
   batches: torchBatches(run),
   out: join(await temporaryFolder(), "run"),
   backend: "onnxruntime-cpu",
@@ -42,13 +44,13 @@ async function checkpointOf(out: string): Promise<Record<string, string>> {
 
 const relative = (actual: number, expected: number) => Math.abs(actual - expected) / Math.abs(expected);
 
-describe("train()", async () => {
+describe("trainBatches()", async () => {
   const run = await torchRun();
 
   it("follows torch's loss curve over 50 AdamW steps with accumulation and clipping, each step within 1e-3", async () => {
     const artifacts = await tinyArtifacts();
     const options = await optionsOf(run);
-    const reports = await reportsOf(train(artifacts, options));
+    const reports = await reportsOf(trainBatches(artifacts, options));
     expect(reports.map(({ step }) => step)).toEqual(run.losses.map((_, index) => index + 1));
     for (const [index, { loss, gradientNorm }] of reports.entries()) {
       expect(relative(loss, run.losses[index] ?? 0)).toBeLessThan(1e-3);
@@ -69,7 +71,7 @@ describe("train()", async () => {
     const whole = { ...(await optionsOf(run)), steps, batches: torchBatches(run, 8), accumulation: 1 };
     const cut = { ...(await optionsOf(run)), steps, batches: torchBatches(run, 2), accumulation: 4 };
     const [expected, actual] = await Promise.all(
-      [whole, cut].map(async (options) => reportsOf(train(await tinyArtifacts(), options))),
+      [whole, cut].map(async (options) => reportsOf(trainBatches(await tinyArtifacts(), options))),
     );
     expect(actual?.map(({ targets }) => targets)).toEqual(expected?.map(({ targets }) => targets));
     for (const [index, { loss }] of (actual ?? []).entries())
@@ -79,18 +81,18 @@ describe("train()", async () => {
   it("updates with what is left at the end of an epoch, and counts epochs", async () => {
     const options = { ...(await optionsOf(run)), batches: torchBatches(run, 5), accumulation: 2 };
     const { steps: _, ...rest } = options;
-    const reports = await reportsOf(train(await tinyArtifacts(), { ...rest, epochs: 2 }));
+    const reports = await reportsOf(trainBatches(await tinyArtifacts(), { ...rest, epochs: 2 }));
     // 24 sequences in batches of 5, 5, 5, 5, 4: three updates.
     expect(reports.map(({ epoch }) => epoch)).toEqual([10 / 24, 20 / 24, 1, 1 + 10 / 24, 1 + 20 / 24, 2]);
     expect(reports.at(-1)?.remainingMs).toBe(0);
   });
 
   it("evaluates held-out data each N steps and at the end, and logs every step once", async () => {
-    const options: TrainOptions = {
+    const options: TrainBatchesOptions = {
       ...(await optionsOf(run)),
       evaluation: { batches: torchBatches(run, 6), everySteps: 20 },
     };
-    const reports = await reportsOf(train(await tinyArtifacts(), options));
+    const reports = await reportsOf(trainBatches(await tinyArtifacts(), options));
     const evaluated = reports.filter(({ evaluation }) => evaluation !== null);
     expect(evaluated.map(({ step }) => step)).toEqual([20, 40, 50]);
     expect(relative(evaluated.at(-1)?.evaluation?.loss ?? 0, run.finalLoss)).toBeLessThan(1e-3);
@@ -101,17 +103,17 @@ describe("train()", async () => {
 
   it("stopped by break or by the signal, goes on to the same bytes", async () => {
     const uninterrupted = { ...(await optionsOf(run)), steps: 12 };
-    await reportsOf(train(await tinyArtifacts(), uninterrupted));
+    await reportsOf(trainBatches(await tinyArtifacts(), uninterrupted));
     const artifacts = await tinyArtifacts();
     const options = { ...(await optionsOf(run)), steps: 12, resume: true };
-    for await (const { step } of train(artifacts, options)) if (step === 5) break;
+    for await (const { step } of trainBatches(artifacts, options)) if (step === 5) break;
     const controller = new AbortController();
     const aborted = (async () => {
-      for await (const { step } of train(artifacts, { ...options, signal: controller.signal }))
+      for await (const { step } of trainBatches(artifacts, { ...options, signal: controller.signal }))
         if (step === 8) controller.abort(new Error("enough"));
     })();
     await expect(aborted).rejects.toThrow("enough");
-    const reports = await reportsOf(train(artifacts, options));
+    const reports = await reportsOf(trainBatches(artifacts, options));
     expect(reports.map(({ step }) => step)).toEqual([9, 10, 11, 12]);
     expect(await checkpointOf(options.out)).toEqual(await checkpointOf(uninterrupted.out));
     const lines = (await readFile(join(options.out, "metrics.jsonl"), "utf8")).trim().split("\n");
@@ -122,7 +124,7 @@ describe("train()", async () => {
     timeout: 120_000,
   }, async () => {
     const uninterrupted = await optionsOf(run);
-    await reportsOf(train(await tinyArtifacts(), uninterrupted));
+    await reportsOf(trainBatches(await tinyArtifacts(), uninterrupted));
     const artifacts = await tinyArtifacts();
     const out = join(await temporaryFolder(), "run");
     const child = fileURLToPath(new URL("train-child.mjs", import.meta.url));
@@ -150,7 +152,7 @@ describe("train()", async () => {
 
   it("stops when the loss is not finite, names the sequences, and keeps the checkpoint before", async () => {
     const options = { ...(await optionsOf(run)), learningRate: 1e30, schedule: "constant", warmup: 0 };
-    const failing = reportsOf(train(await tinyArtifacts(), { ...options, checkpointSteps: 1 }));
+    const failing = reportsOf(trainBatches(await tinyArtifacts(), { ...options, checkpointSteps: 1 }));
     await expect(failing).rejects.toThrow(
       /^Cannot go on at step 3: the loss is NaN for sequences 17 to 20 of epoch 1; checkpoint-2 is from before/,
     );
@@ -160,17 +162,42 @@ describe("train()", async () => {
   it("refuses a folder with a run in it, other settings on resuming, and options that cannot be", async () => {
     const artifacts = await tinyArtifacts();
     const options = { ...(await optionsOf(run)), steps: 2 };
-    await reportsOf(train(artifacts, options));
-    await expect(reportsOf(train(artifacts, options))).rejects.toThrow(/it holds .*checkpoint-2; resume it/);
-    await expect(reportsOf(train(artifacts, { ...options, resume: true, learningRate: 1 }))).rejects.toThrow(
-      /it was trained with learningRate 0\.02, got 1/,
+    await reportsOf(trainBatches(artifacts, options));
+    await expect(reportsOf(trainBatches(artifacts, options))).rejects.toThrow(
+      /it holds .*checkpoint-2; resume it \(--resume\)/,
     );
-    expect(await reportsOf(train(artifacts, { ...options, resume: true }))).toEqual([]);
+    await expect(
+      reportsOf(trainBatches(artifacts, { ...options, resume: true, learningRate: 1 })),
+    ).rejects.toThrow(/it was trained with learningRate 0\.02, got 1/);
+    expect(await reportsOf(trainBatches(artifacts, { ...options, resume: true }))).toEqual([]);
+    const path = join(artifacts, "manifest.json");
+    const manifest = JSON.parse(await readFile(path, "utf8"));
+    for (const [change, sentence] of [
+      [{ model: { ...manifest.model, id: "other" } }, /trained with model .*, got other/],
+      [{ chatTemplate: "chatml" }, /trained with chatTemplate none, got chatml/],
+      [{ trainEmbeddings: "all" }, /trained with trainEmbeddings new-rows, got all/],
+      [{ maxSequence: 8 }, /trained with maxSequence \d+, got 8/],
+      [{ parameters: manifest.parameters.slice(1) }, /trained with other parameters;/],
+    ] as const) {
+      await writeFile(path, JSON.stringify({ ...manifest, ...change }));
+      const resumed = reportsOf(trainBatches(artifacts, { ...options, resume: true }));
+      await expect(resumed).rejects.toThrow(sentence);
+      await expect(resumed).rejects.toThrow(UsageError);
+    }
+    await writeFile(path, JSON.stringify(manifest));
     const fresh = { ...options, out: `${options.out}-2` };
-    await expect(reportsOf(train(artifacts, { ...fresh, steps: 0 }))).rejects.toThrow("whole number from 1");
-    await expect(reportsOf(train(artifacts, { ...fresh, epochs: 1 }))).rejects.toThrow("give one of them");
-    await expect(reportsOf(train(artifacts, { ...fresh, learningRate: -1 }))).rejects.toThrow("above 0");
-    await expect(reportsOf(train(artifacts, { ...fresh, backend: "wasm" }))).rejects.toThrow("no session");
+    await expect(reportsOf(trainBatches(artifacts, { ...fresh, steps: 0 }))).rejects.toThrow(
+      "whole number from 1",
+    );
+    await expect(reportsOf(trainBatches(artifacts, { ...fresh, epochs: 1 }))).rejects.toThrow(
+      "give one of them",
+    );
+    await expect(reportsOf(trainBatches(artifacts, { ...fresh, learningRate: -1 }))).rejects.toThrow(
+      "above 0",
+    );
+    await expect(reportsOf(trainBatches(artifacts, { ...fresh, backend: "wasm" }))).rejects.toThrow(
+      "no session",
+    );
   });
 
   it("says so when a source gives fewer sequences than it claims", async () => {
@@ -180,7 +207,7 @@ describe("train()", async () => {
       batches: (from): AsyncIterable<TokenBatch> => torchBatches(run).batches(from),
     };
     const options = { ...(await optionsOf(run)), batches: source };
-    await expect(reportsOf(train(await tinyArtifacts(), options))).rejects.toThrow(
+    await expect(reportsOf(trainBatches(await tinyArtifacts(), options))).rejects.toThrow(
       "its batches hold 24 sequences, expected 30",
     );
   });
@@ -190,10 +217,10 @@ describe("train()", async () => {
     const path = join(artifacts, "manifest.json");
     const manifest = JSON.parse(await readFile(path, "utf8"));
     await writeFile(path, JSON.stringify({ ...manifest, checkpoint: "../elsewhere" }));
-    await expect(reportsOf(train(artifacts, await optionsOf(run)))).rejects.toThrow(
+    await expect(reportsOf(trainBatches(artifacts, await optionsOf(run)))).rejects.toThrow(
       "checkpoint is missing or wrong",
     );
-    await expect(reportsOf(train(await temporaryFolder(), await optionsOf(run)))).rejects.toThrow(
+    await expect(reportsOf(trainBatches(await temporaryFolder(), await optionsOf(run)))).rejects.toThrow(
       "it has no manifest.json",
     );
   });

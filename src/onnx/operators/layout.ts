@@ -85,6 +85,12 @@ export function slice(g: Graph, x: Value, { axis, begin, end, size }: Range): Va
   });
 }
 
+/** The first element of x, with size 1 along every axis. */
+export function corner(g: Graph, x: Value): Value {
+  const [begin, end] = [g.constant("int64", [1], [0]), g.constant("int64", [1], [1])];
+  return x.shape.reduce<Value>((part, _, axis) => slice(g, part, { axis, begin, end, size: 1 }), x);
+}
+
 /** Tensors one after the other along an axis, of which `size` is the sum. */
 export function concat(
   g: Graph,

@@ -1,10 +1,17 @@
-// The operators of the ONNX standard that graphs are made of, and which of ONNX Runtime's providers run them.
+// The operators of the ONNX standard that graphs are made of, which of ONNX Runtime's providers run them, and the
+// operators of its training builds.
 
-/** Opset of every graph: RMSNormalization and RotaryEmbedding came with it. */
+/** Opset of a graph unless another is asked for: RMSNormalization and RotaryEmbedding came with it. */
 export const OPSET = 23;
 
-/** Version of the file format that goes with the opset. */
-export const IR_VERSION = 11;
+/** The last opset that ONNX Runtime's training builds read, which ended at 1.19.2. */
+export const TRAINING_OPSET = 21;
+
+/** Version of the file format that goes with each opset. */
+export const IR_VERSIONS = { [TRAINING_OPSET]: 10, [OPSET]: 11 } as const;
+
+/** An opset that graphs are written in. */
+export type Opset = keyof typeof IR_VERSIONS;
 
 /** What a provider does with an operator. */
 interface OperatorSupport {
@@ -18,7 +25,7 @@ interface OperatorSupport {
 
 const everywhere = (since: number): OperatorSupport => ({ since, cpu: true, cuda: true, webgpu: true });
 
-/** Every operator that a graph may hold. */
+/** Every operator of the standard that a graph may hold. */
 export const OPERATORS = {
   Add: everywhere(14),
   ArgMax: everywhere(13),
@@ -61,5 +68,19 @@ export const OPERATORS = {
   Where: everywhere(16),
 } as const satisfies Record<string, OperatorSupport>;
 
-/** The name of an operator of the table. */
-export type OperatorName = keyof typeof OPERATORS;
+/** Domain of the operators that ONNX Runtime adds. */
+export const RUNTIME_DOMAIN = "com.microsoft";
+
+/** Operators of {@link RUNTIME_DOMAIN}, which only ONNX Runtime's training builds run. */
+export const TRAINING_OPERATORS = ["InPlaceAccumulatorV2"] as const;
+
+/** The name of an operator of the standard. */
+export type StandardOperator = keyof typeof OPERATORS;
+
+/** The name of any operator. */
+export type OperatorName = StandardOperator | (typeof TRAINING_OPERATORS)[number];
+
+/** Whether an operator is of the standard. */
+export function isStandard(op: OperatorName): op is StandardOperator {
+  return op in OPERATORS;
+}

@@ -1,6 +1,6 @@
 // Which keys each chunk of queries sees, and the masks: computed once for all layers.
 import type { Dim } from "../dim.ts";
-import type { FloatType } from "../element-type.ts";
+import { type FloatType, statisticsType } from "../element-type.ts";
 import type { Graph, Value } from "../graph.ts";
 import { add, cast, clip, div, equal, max, mul, scalar, scale, sub } from "../operators/elementwise.ts";
 import { reshape, slice, transpose } from "../operators/layout.ts";
@@ -24,6 +24,7 @@ export interface QueryChunk {
 export interface AttentionPlanOptions {
   /** int32 [batch, sequence]; a 0 begins a segment. */
   readonly positions: Value;
+  /** Of the computation; masks are added to scores, which are never less exact than float32. */
   readonly type: FloatType;
   /** Chunks that the sequence is cut into. */
   readonly chunks: number;
@@ -32,7 +33,7 @@ export interface AttentionPlanOptions {
 }
 
 /** Subtracted, for each reason, where a query does not see a key: far beyond any score, and far from overflow. */
-const HIDDEN: Readonly<Record<FloatType, number>> = { float32: 1e30, float64: 1e30, float16: 2e4 };
+const HIDDEN = 1e30;
 
 /** Cuts `sequence` into chunks of nearly equal length; the first are never shorter than the last. */
 export function attentionPlan(g: Graph, options: AttentionPlanOptions): readonly QueryChunk[] {
@@ -98,7 +99,7 @@ function queryChunk(
   const reasons = [ahead, sub(g, ofKeys(segment), ofQueries(segment))];
   if (options.window !== null) reasons.push(sub(g, scalar(g, "float32", options.window - 1), ahead));
   const hidden = reasons.map((reason) => clip(g, reason, [-1, 0])).reduce((a, b) => add(g, a, b));
-  const mask = cast(g, scale(g, hidden, HIDDEN[options.type]), options.type);
+  const mask = cast(g, scale(g, hidden, HIDDEN), statisticsType(options.type));
   return {
     ...range,
     mask,

@@ -1,8 +1,9 @@
 // Causal attention with grouped heads, in chunks of queries; the backward pass computes the probabilities again, so that
 // none of them outlives its chunk.
 import type { Dim } from "../dim.ts";
+import { statisticsType } from "../element-type.ts";
 import type { Graph, Value } from "../graph.ts";
-import { add, div, exp, log, mul, plus, sub } from "../operators/elementwise.ts";
+import { add, cast, div, exp, log, mul, plus, sub } from "../operators/elementwise.ts";
 import { concat, dimOf, pad, reshape, slice, swapLast, transpose } from "../operators/layout.ts";
 import { matmul } from "../operators/matrices.ts";
 import { reduceMax, reduceSum, softmax } from "../operators/reductions.ts";
@@ -49,7 +50,8 @@ export function attention(g: Graph, inputs: AttentionInputs, plan: readonly Quer
         ]);
       const dO = grouped(dy, size);
       const inner = lazy(() => {
-        const split = reshape(g, mul(g, dy, output), [batch, sequence, heads, size]);
+        const products = mul(g, cast(g, dy, layout.exact), cast(g, output, layout.exact));
+        const split = reshape(g, products, [batch, sequence, heads, size]);
         return grouped(reduceSum(g, split, [3]), 1);
       });
       const chunks = plan.map((chunk, at) =>
@@ -98,6 +100,8 @@ interface Layout {
   readonly sharing: number;
   readonly sequence: Dim;
   readonly size: number;
+  /** Of the softmax and of sums over it. */
+  readonly exact: "float32" | "float64";
 }
 
 function layoutOf({ queries, keys, values }: AttentionInputs): Layout {
@@ -117,7 +121,8 @@ function layoutOf({ queries, keys, values }: AttentionInputs): Layout {
       `Cannot attend with queries [${queries.shape}], keys [${keys.shape}] and values [${values.shape}]`,
     );
   }
-  return { batch, heads, groups, sharing: heads / groups, sequence, size };
+  const exact = statisticsType(queries.type);
+  return { batch, heads, groups, sharing: heads / groups, sequence, size, exact };
 }
 
 function rowsOf({ batch, sequence }: Layout): Dim {
@@ -147,21 +152,23 @@ function attend(
   layout: Layout,
   { inputs, chunk, keepSums }: { inputs: AttentionInputs; chunk: QueryChunk; keepSums: boolean },
 ): { output: Value; logSum: (() => Value) | null } {
-  const { batch, groups, sharing, size } = layout;
+  const { batch, groups, sharing, size, exact } = layout;
   const { queries, keys } = chunk;
   const q = queriesOf(g, layout, inputs.queries, chunk);
   const k = keysOf(g, inputs.keys, chunk);
   const v = keysOf(g, inputs.values, chunk);
   const scores = reshape(g, matmul(g, q, swapLast(g, k)), [batch, groups, sharing, queries, keys]);
-  const masked = add(g, scores, chunk.mask);
+  const masked = add(g, cast(g, scores, exact), chunk.mask);
   const flat = (x: Value) => reshape(g, x, [batch, groups, rowsIn(layout, queries), keys]);
   const shaped = (x: Value) => reshape(g, x, [batch, groups, sharing, queries, size]);
-  if (!keepSums) return { output: shaped(matmul(g, flat(softmax(g, masked)), v)), logSum: null };
+  const weighted = (weights: Value) => shaped(matmul(g, flat(cast(g, weights, v.type)), v));
+  if (!keepSums) return { output: weighted(softmax(g, masked)), logSum: null };
   // The output depends on the maximum and the sum, so that both are computed while the scores are at hand.
   const largest = reduceMax(g, masked, [4]);
   const weights = exp(g, sub(g, masked, largest));
   const sum = reduceSum(g, weights, [4]);
-  const output = div(g, shaped(matmul(g, flat(weights), v)), sum);
+  // Dividing the output is less work; in 16 bits, though, it could exceed the range before it is divided.
+  const output = v.type === exact ? div(g, weighted(weights), sum) : weighted(div(g, weights, sum));
   return { output, logSum: () => add(g, largest, log(g, sum)) };
 }
 
@@ -178,7 +185,8 @@ interface ChunkInputs {
 /** The gradients of a chunk, each computed when it is asked for. */
 function chunkGradients(g: Graph, layout: Layout, given: ChunkInputs) {
   const { inputs, chunk, dO, inner, logSum } = given;
-  const { batch, groups, sharing } = layout;
+  const { batch, groups, sharing, exact } = layout;
+  const { type } = inputs.queries;
   const { queries, keys } = chunk;
   const rows = rowsIn(layout, queries);
   const again = (make: () => Value) => lazy(() => g.during("recompute", make));
@@ -189,18 +197,19 @@ function chunkGradients(g: Graph, layout: Layout, given: ChunkInputs) {
     if (logSum === null) throw new Error("Cannot differentiate attention: its sums were not kept");
     const scores = reshape(g, matmul(g, k(), swapLast(g, q())), [batch, groups, keys, sharing, queries]);
     const shift = reshape(g, logSum(), [batch, groups, 1, sharing, queries]);
-    return reshape(g, exp(g, sub(g, add(g, scores, chunk.maskByKeys()), shift)), [batch, groups, keys, rows]);
+    const masked = add(g, cast(g, scores, exact), chunk.maskByKeys());
+    return reshape(g, exp(g, sub(g, masked, shift)), [batch, groups, keys, rows]);
   });
   const dOutput = lazy(() => queriesOf(g, layout, dO, chunk));
   const dScores = lazy(() => {
     const v = g.during("recompute", () => keysOf(g, inputs.values, chunk));
-    const dP = matmul(g, v, swapLast(g, dOutput()));
+    const dP = cast(g, matmul(g, v, swapLast(g, dOutput())), exact);
     const shift = reshape(g, queriesOf(g, layout, inner(), chunk), [batch, groups, 1, rows]);
-    return mul(g, probabilities(), sub(g, dP, shift));
+    return cast(g, mul(g, probabilities(), sub(g, dP, shift)), type);
   });
   return {
     chunk,
-    dV: () => matmul(g, probabilities(), dOutput()),
+    dV: () => matmul(g, cast(g, probabilities(), type), dOutput()),
     dK: () => matmul(g, dScores(), q()),
     dQ: () =>
       reshape(g, matmul(g, swapLast(g, dScores()), k()), [batch, groups, sharing, queries, layout.size]),

@@ -1,10 +1,11 @@
 // The loss of next tokens, with the head that makes the logits: logits are as large as rows times vocabulary, so they are made
 // and used up chunk by chunk, and the gradient is computed while they are at hand.
 import type { Dim } from "../dim.ts";
+import { type ElementType, statisticsType } from "../element-type.ts";
 import type { Graph, Value } from "../graph.ts";
 import { add, cast, exp, log, mul, plus, scalar, scale, sub } from "../operators/elementwise.ts";
 import { gatherElements, scatterElements } from "../operators/indexing.ts";
-import { concat, dimOf, sizeOf, slice } from "../operators/layout.ts";
+import { concat, corner, dimOf, sizeOf, slice } from "../operators/layout.ts";
 import { gemm } from "../operators/matrices.ts";
 import { argMax, reduceMax, softmax, total } from "../operators/reductions.ts";
 import { cuts } from "./attention-plan.ts";
@@ -42,7 +43,7 @@ export interface CrossEntropy {
 export function crossEntropy(g: Graph, inputs: CrossEntropyInputs): CrossEntropy {
   const { hidden, head, next } = inputs;
   const rows = dimOf(hidden, 0);
-  const blocks = blocksOf(g, head);
+  const blocks = blocksOf(g, head, hidden.type);
   const chunks = chunksOf(g, inputs, blocks);
   const logProbabilities = concat(
     g,
@@ -81,18 +82,21 @@ export function crossEntropy(g: Graph, inputs: CrossEntropyInputs): CrossEntropy
 /** Rows [begin, end) of the head. */
 interface Block {
   readonly weight: Value;
+  /** The weight in the type of the hidden states: converted once, for all chunks and both directions. */
+  readonly converted: Value;
   readonly begin: Value;
   readonly end: Value;
   readonly size: number;
 }
 
-function blocksOf(g: Graph, head: readonly Value[]): readonly Block[] {
+function blocksOf(g: Graph, head: readonly Value[], type: ElementType): readonly Block[] {
   let row = 0;
   return head.map((weight) => {
     const size = Number(dimOf(weight, 0));
     const begin = g.constant("int64", [1], [row]);
     row += size;
-    return { weight, begin, end: g.constant("int64", [1], [row]), size };
+    const end = g.constant("int64", [1], [row]);
+    return { weight, converted: cast(g, weight, type), begin, end, size };
   });
 }
 
@@ -136,14 +140,13 @@ function chunkOf(
 ): Chunk {
   const hidden = part(all);
   const { type } = hidden;
-  const heads = blocks.map(({ weight }) => cast(g, weight, type));
   const vocabulary = blocks.reduce((sum, { size }) => sum + size, 0);
   const product = concat(
     g,
-    heads.map((head) => gemm(g, [hidden, head], { transposeB: true })),
+    blocks.map(({ converted }) => gemm(g, [hidden, converted], { transposeB: true })),
     { axis: 1, size: vocabulary },
   );
-  const exact = type === "float64" ? "float64" : "float32";
+  const exact = statisticsType(type);
   const logits = cast(g, product, exact);
   const probabilities = softmax(g, logits);
   // log sum exp: the largest probability is exp(largest logit) / sum, and at least 1 / vocabulary.
@@ -158,7 +161,7 @@ function chunkOf(
   const slope = cast(g, exactSlope, type);
   const slopeOfHidden = g.isTracked(all)
     ? blocks
-        .map((block, at) => gemm(g, [columns(g, slope, block), heads[at] ?? block.weight]))
+        .map((block) => gemm(g, [columns(g, slope, block), block.converted]))
         .reduce((a, b) => add(g, a, b))
     : null;
   return {
@@ -204,11 +207,4 @@ function hiddenGradient(
   return after
     .map((gradient) => scale(g, corner(g, gradient), 0))
     .reduce((sum, zero) => add(g, sum, zero), concat(g, parts, { axis: 0, size: rows }));
-}
-
-/** The first element of a matrix, of shape [1, 1]. */
-function corner(g: Graph, x: Value): Value {
-  const [zero, one] = [g.constant("int64", [1], [0]), g.constant("int64", [1], [1])];
-  const row = slice(g, x, { axis: 0, begin: zero, end: one, size: 1 });
-  return slice(g, row, { axis: 1, begin: zero, end: one, size: 1 });
 }

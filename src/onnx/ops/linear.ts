@@ -1,4 +1,5 @@
 // y = x W^T + b, with W [out, in] as checkpoints hold it.
+import type { ElementType } from "../element-type.ts";
 import type { Graph, Value } from "../graph.ts";
 import { cast, plus } from "../operators/elementwise.ts";
 import { dimOf, reshape } from "../operators/layout.ts";
@@ -19,11 +20,24 @@ export function linear(g: Graph, x: Value, [weight, bias]: readonly [Value, Valu
     inputs: bias === null ? [x, weight] : [x, weight, bias],
     output,
     gradient({ dy, into }) {
-      into(weight, (sum) => gemm(g, [dy, x], { transposeA: true, plus: sum }));
+      into(weight, (sum) => weightGradient(g, [dy, x], { type: weight.type, sum }));
       if (bias !== null)
-        into(bias, (sum) => plus(g, sum, reshape(g, reduceSum(g, dy, [0]), [dimOf(bias, 0)])));
+        into(bias, (sum) => {
+          const db = reduceSum(g, cast(g, dy, bias.type), [0]);
+          return plus(g, sum, reshape(g, db, [dimOf(bias, 0)]));
+        });
       // The conversion is made again, so that a frozen weight need not be held in two dtypes from forward to backward.
       into(x, (sum) => gemm(g, [dy, g.during("recompute", () => cast(g, weight, x.type))], { plus: sum }));
     },
   });
+}
+
+/** dy^T x, added to `sum` in the weight's own type. */
+function weightGradient(
+  g: Graph,
+  [dy, x]: readonly [Value, Value],
+  { type, sum }: { type: ElementType; sum: Value | null },
+): Value {
+  if (type === x.type) return gemm(g, [dy, x], { transposeA: true, plus: sum });
+  return plus(g, sum, cast(g, gemm(g, [dy, x], { transposeA: true }), type));
 }

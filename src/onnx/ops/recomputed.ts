@@ -1,13 +1,13 @@
 // y = f(x), of which only x is held until the backward pass, which computes f again.
 import type { Graph, Value } from "../graph.ts";
 import { add, plus, scale } from "../operators/elementwise.ts";
-import { total } from "../operators/reductions.ts";
+import { corner } from "../operators/layout.ts";
 
 /**
  * What `build` makes of x, with its intermediate values computed twice rather than held.
  *
- * The second time x has 0 times the sum of dy added. So no provider computes it before dy is there, and no
- * optimizer takes it for the first; the numbers are the same, as long as dy is finite.
+ * The second time x has 0 times a number of dy added. So no provider computes it before dy is there, and no
+ * optimizer takes it for the first; the numbers are the same, as long as that is finite.
  */
 export function recomputed(g: Graph, x: Value, build: (x: Value) => Value): Value {
   const { made: output, steps } = g.taped(() => build(x));
@@ -25,7 +25,7 @@ export function recomputed(g: Graph, x: Value, build: (x: Value) => Value): Valu
 
 /** x, once dy is there. */
 function after(g: Graph, x: Value, dy: Value): Value {
-  const output = add(g, x, scale(g, total(g, dy), 0));
+  const output = add(g, x, scale(g, corner(g, dy), 0));
   return g.record({
     inputs: [x],
     output,
