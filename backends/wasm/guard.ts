@@ -3,17 +3,19 @@
 /** Share of the smallest values that is judged: what may be left as noise once the signal is taken away. */
 const TAIL = 1 / 2;
 
-/** Highest estimate that is let through: what the SNR may be off. Measured errors are 10 to 1000 times below `exact`'s. */
-export const TOLERANCE = { exact: 1e-9, fast: 1e-6 } as const;
+/** Highest estimate that is let through: what the SNR may be off. Measured errors are 10 to 1000 times below it. */
+const TOLERANCE = 1e-9;
+/** The same for float products: half of what `fast` may be off. */
+const FLOAT_TOLERANCE = 5e-7;
 
 /**
- * Whether the sum of the smaller half is known to `tolerance`. Rounding moves a squared singular value by about
+ * Whether the sum of the smaller half is known to 1e-9. Rounding moves a squared singular value by about
  * 2^-52 sigma_1^2, hence sigma by 2^-53 sigma_1^2 / sigma, and by 2^-26 sigma_1 at most; the sum is taken to be off by
- * the sum of these, as if they never cancelled. With 1e-9, a bulk 300 times below sigma_1 passes.
+ * the sum of these, as if they never cancelled. A bulk 300 times below sigma_1 passes.
  *
  * @param values - descending, none negative.
  */
-export function gramSuffices(values: Float64Array, tolerance: number): boolean {
+export function gramSuffices(values: Float64Array): boolean {
   const largest = values[0] ?? 0;
   if (largest === 0) return true;
   let sum = 0;
@@ -23,7 +25,7 @@ export function gramSuffices(values: Float64Array, tolerance: number): boolean {
     sum += relative;
     error += Math.min(2 ** -53 / relative, 2 ** -26);
   }
-  return error <= tolerance * sum;
+  return error <= TOLERANCE * sum;
 }
 
 /** How far from its mean an error is taken to be. */
@@ -38,13 +40,13 @@ export interface FloatGramError {
 }
 
 /**
- * The same for a Gram matrix of float products, to {@link TOLERANCE}.fast. To first order E moves sigma_i^2 by v_i^T E v_i.
+ * The same for a Gram matrix of float products, to 5e-7. To first order E moves sigma_i^2 by v_i^T E v_i.
  * Rounding errors that are independent of v_i and of each other (Higham and Mary, A new approach to probabilistic rounding
  * error analysis, SISC 41, 2019) give it a standard deviation of sqrt(2) spreads. What all have in common is the mean
  * of E's eigenvalues, or, where E follows the largest singular vector and its diagonal is right, one spread: n spreads
  * on that vector, taken from the n others. The common part of all sigmas' errors and DEVIATIONS standard deviations of
- * the sum of the rest must stay within half the tolerance; the other half is left to the largest values, whose errors
- * were found to be up to 6e-8 of themselves.
+ * the sum of the rest must stay in tolerance; the other half of what `fast` may be off is left to the largest values,
+ * whose errors were found to be up to 6e-8 of themselves.
  */
 export function floatGramSuffices(values: Float64Array, { spread, bias }: FloatGramError): boolean {
   if ((values[0] ?? 0) === 0) return true;
@@ -57,7 +59,7 @@ export function floatGramSuffices(values: Float64Array, { spread, bias }: FloatG
     common += moved(Math.max(bias, spread), value);
     variance += moved(Math.SQRT2 * spread, value) ** 2;
   }
-  return common + DEVIATIONS * Math.sqrt(variance) <= (TOLERANCE.fast / 2) * sum;
+  return common + DEVIATIONS * Math.sqrt(variance) <= FLOAT_TOLERANCE * sum;
 }
 
 function tailOf(values: Float64Array): Float64Array {

@@ -5,7 +5,7 @@
 import type { Precision } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
-import { floatGramSuffices, gramSuffices, TOLERANCE } from "./guard.ts";
+import { floatGramSuffices, gramSuffices } from "./guard.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "./kernels.ts";
 import { DEPTH, type Layout, layOut, type MatrixHeader } from "./layout.ts";
 
@@ -130,7 +130,7 @@ export class Solver {
   }
 
   #suffices({ target, layout, exponent }: Work, values: Float64Array): boolean {
-    if (target === "gram") return gramSuffices(values, TOLERANCE[this.#precision]);
+    if (target === "gram") return gramSuffices(values);
     const { n, signs, product } = layout;
     const x = new Float64Array(this.#memory.buffer, signs, n);
     const ex = new Float64Array(this.#memory.buffer, product, n);
