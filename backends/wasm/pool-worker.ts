@@ -1,6 +1,6 @@
 // One worker thread as the pool sees it: it feeds a matrix through the staging area and waits for the values.
 import { Worker } from "node:worker_threads";
-import type { MatrixSource } from "../../src/backend.ts";
+import type { MatrixSource, Precision } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import {
@@ -11,6 +11,7 @@ import {
   SLOTS,
   STAGING_BYTES,
   slotBytes,
+  type WorkerStart,
 } from "./protocol.ts";
 import type { SvdAnswer, SvdStep } from "./svd-worker.ts";
 
@@ -18,7 +19,7 @@ interface Job {
   readonly number: number;
   readonly resolve: (values: Float64Array) => void;
   readonly reject: (error: unknown) => void;
-  /** Feeds the rows a second time. */
+  /** Feeds the rows once more. */
   readonly again: () => Promise<void>;
 }
 
@@ -42,8 +43,9 @@ export class PoolWorker {
   /** Why the thread is gone; null while it lives. */
   #death: Error | null = null;
 
-  constructor() {
-    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: this.#staging });
+  constructor(precision: Precision) {
+    const workerData: WorkerStart = { staging: this.#staging, precision };
+    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { workerData });
     this.#worker.on("message", (reply: Reply) => this.#receive(reply));
     this.#worker.on("error", (cause) =>
       this.#die(new Error("A worker of the wasm backend crashed", { cause })),
