@@ -109,11 +109,11 @@ async function openFirst(
 
 async function openEntry(
   entry: BackendEntry,
-  options: BackendOptions,
+  { capability = "singularValues", ...options }: OpenBackendOptions,
   notes: readonly string[],
 ): Promise<OpenedBackend> {
   const backend = await entry.open(options);
-  if (backend.precision === options.precision) return { backend, notes };
+  if (capability !== "singularValues" || backend.precision === options.precision) return { backend, notes };
   const note = `the backend ${backend.name} has no precision ${options.precision} in this version: it computes ${backend.precision}`;
   return { backend, notes: [...notes, note] };
 }

@@ -1,10 +1,17 @@
 // The backends `onnxruntime-cpu`, `cuda` and `webgpu`: one driver over onnxruntime-node, a row of providers.ts each.
 import { availableParallelism } from "node:os";
-import type { Backend, BackendEntry, BackendOptions, GraphSession, GraphSource } from "../../src/backend.ts";
+import type {
+  Backend,
+  BackendEntry,
+  BackendOptions,
+  GraphSession,
+  GraphSource,
+  MatrixSource,
+} from "../../src/backend.ts";
 import { BackendUnavailableError, UsageError } from "../../src/errors.ts";
 import { PROVIDERS, type Provider, providerAvailability } from "./providers.ts";
 
-// Counts up whenever this driver's numbers may change; the runtime's version is in package.json.
+// Counts up whenever this driver's numbers may change for another reason than the runtime and the kernels.
 const DRIVER_VERSION = "1";
 
 export const cpu: BackendEntry = entryOf(PROVIDERS.cpu);
@@ -14,7 +21,7 @@ export const webgpu: BackendEntry = entryOf(PROVIDERS.webgpu);
 function entryOf(provider: Provider): BackendEntry {
   return {
     name: provider.backend,
-    capabilities: ["session"],
+    capabilities: provider.singularValues ? ["singularValues", "session"] : ["session"],
     availability: () => providerAvailability(provider),
     open: (options) => openProvider(provider, options),
   };
@@ -34,6 +41,7 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
     );
   }
   const { openSession } = await import("./session.ts");
+  const pool = provider.singularValues ? await openPool(provider, threads) : null;
   const sessions = new Set<GraphSession>();
   let closed = false;
 
@@ -48,17 +56,32 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
 
   async function close(): Promise<void> {
     closed = true;
-    await Promise.all([...sessions].map((opened) => opened.close()));
+    await Promise.all([pool?.close(), ...[...sessions].map((opened) => opened.close())]);
   }
 
   return {
     name: provider.backend,
-    version: DRIVER_VERSION,
-    precision,
-    concurrency: 1,
+    version: pool === null ? DRIVER_VERSION : pool.version,
+    precision: pool === null ? precision : "exact",
+    concurrency: pool === null ? 1 : pool.concurrency,
     session,
+    ...(pool !== null && { singularValues: (matrix: MatrixSource) => pool.singularValues(matrix) }),
     close,
     [Symbol.asyncDispose]: close,
+  };
+}
+
+/** The threads that compute singular values: the wasm backend's pool with threads of this driver's own. */
+async function openPool({ backend }: Provider, threads: number) {
+  const { WasmBackend } = await import("../wasm/pool.ts");
+  const { env } = await import("onnxruntime-node");
+  const url = new URL("./singular-values/worker.js", import.meta.url);
+  const pool = new WasmBackend(threads, { backend, url });
+  return {
+    version: `${DRIVER_VERSION}-${env.versions.node}-${pool.version}`,
+    concurrency: pool.concurrency,
+    singularValues: (matrix: MatrixSource) => pool.singularValues(matrix),
+    close: () => pool.close(),
   };
 }
 

@@ -47,6 +47,19 @@ export interface Kernels {
     work: number,
   ): void;
   bidiagonalValues(n: number, diagonal: number, above: number, work: number): number;
+  decodeTransposed(at: number, dtype: number, n: number, k: number, factor: number, out: number): void;
+  decode(at: number, dtype: number, count: number, factor: number, out: number): void;
+  factorBlocks(
+    blocks: number,
+    order: number,
+    w: number,
+    j: number,
+    band: number,
+    workspace: number,
+    reflectors: number,
+  ): void;
+  formUpdate(workspace: number, k: number, y: number, left: number, right: number): void;
+  blocksToPanels(blocks: number, order: number, w: number, o: number, gram: number, ld: number): void;
   readonly __heap_base: WebAssembly.Global;
 }
 
@@ -70,6 +83,11 @@ const FUNCTIONS = [
   "qrAdd",
   "bidiagonalize",
   "bidiagonalValues",
+  "decodeTransposed",
+  "decode",
+  "factorBlocks",
+  "formUpdate",
+  "blocksToPanels",
 ] as const satisfies readonly (keyof Kernels)[];
 
 function areKernels(exports: object): exports is Kernels {

@@ -21,8 +21,16 @@ interface Job {
   readonly again: () => Promise<void>;
 }
 
+/** Which thread a pool starts: one that speaks the protocol. */
+export interface PoolThread {
+  /** Name of the backend whose thread it is. */
+  readonly backend: string;
+  readonly url: URL;
+}
+
 /** Owns one thread and its staging area. One `singularValues` at a time. */
 export class PoolWorker {
+  readonly #backend: string;
   readonly #staging = new SharedArrayBuffer(STAGING_BYTES);
   readonly #worker: Worker;
   readonly #exited: Promise<void>;
@@ -34,16 +42,20 @@ export class PoolWorker {
   /** Why the thread is gone; null while it lives. */
   #death: Error | null = null;
 
-  constructor() {
-    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: this.#staging });
+  /** @param backend - the name of the backend, for errors. */
+  constructor({ backend, url }: PoolThread) {
+    this.#backend = backend;
+    this.#worker = new Worker(url, { workerData: this.#staging });
     this.#worker.on("message", (reply: Reply) => this.#receive(reply));
     this.#worker.on("error", (cause) =>
-      this.#die(new Error("A worker of the wasm backend crashed", { cause })),
+      this.#die(new Error(`A worker of the ${backend} backend crashed`, { cause })),
     );
     this.#exited = new Promise((resolve) => {
       this.#worker.on("exit", (code) => {
         this.#die(
-          new Error(`A worker of the wasm backend stopped before its matrix was done, with code ${code}`),
+          new Error(
+            `A worker of the ${backend} backend stopped before its matrix was done, with code ${code}`,
+          ),
         );
         resolve();
       });
@@ -78,7 +90,7 @@ export class PoolWorker {
   async close(): Promise<void> {
     this.#closing = true;
     this.#worker.ref();
-    this.#job?.reject(new Error("The wasm backend was closed"));
+    this.#job?.reject(new Error(`The ${this.#backend} backend was closed`));
     this.#job = null;
     this.#wake();
     Atomics.store(new Int32Array(this.#staging, 0, 1), CLOSED_WORD, 1);

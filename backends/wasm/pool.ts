@@ -3,12 +3,14 @@
 import type { Backend, MatrixSource } from "../../src/backend.ts";
 import { KERNELS_SOURCE_SHA256 } from "./kernels.wasm.ts";
 import { compileKernels } from "./kernels-module.ts";
-import { PoolWorker } from "./pool-worker.ts";
+import { type PoolThread, PoolWorker } from "./pool-worker.ts";
 
 interface Waiting {
   readonly resolve: (worker: PoolWorker) => void;
   readonly reject: (error: Error) => void;
 }
+
+const WASM_THREAD: PoolThread = { backend: "wasm", url: new URL("./worker.js", import.meta.url) };
 
 /** The `wasm` backend, open. `fast` has no kernels of its own yet: both precisions compute, and report, `exact`. */
 export class WasmBackend implements Backend {
@@ -21,9 +23,15 @@ export class WasmBackend implements Backend {
   readonly #line: Waiting[] = [];
   #closed: Promise<void> | null = null;
 
-  /** @param threads - worker threads, at least 1. */
-  constructor(threads: number) {
+  readonly #thread: PoolThread;
+
+  /**
+   * @param threads - worker threads, at least 1.
+   * @param thread - the thread of another backend that is fed and answers in the same way.
+   */
+  constructor(threads: number, thread = WASM_THREAD) {
     this.concurrency = threads;
+    this.#thread = thread;
   }
 
   async singularValues(matrix: MatrixSource): Promise<Float64Array> {
@@ -46,12 +54,12 @@ export class WasmBackend implements Backend {
   }
 
   async #closeAll(): Promise<void> {
-    for (const { reject } of this.#line.splice(0)) reject(closedError());
+    for (const { reject } of this.#line.splice(0)) reject(closedError(this.#thread));
     await Promise.all([...this.#all].map((worker) => worker.close()));
   }
 
   async #acquire(): Promise<PoolWorker> {
-    if (this.#closed !== null) throw closedError();
+    if (this.#closed !== null) throw closedError(this.#thread);
     const worker = this.#takeIdle() ?? this.#start();
     return worker ?? new Promise((resolve, reject) => this.#line.push({ resolve, reject }));
   }
@@ -67,7 +75,7 @@ export class WasmBackend implements Backend {
 
   #start(): PoolWorker | null {
     if (this.#all.size >= this.concurrency) return null;
-    const worker = new PoolWorker();
+    const worker = new PoolWorker(this.#thread);
     this.#all.add(worker);
     return worker;
   }
@@ -84,8 +92,8 @@ export class WasmBackend implements Backend {
   }
 }
 
-function closedError(): Error {
-  return new Error("The wasm backend was closed");
+function closedError({ backend }: PoolThread): Error {
+  return new Error(`The ${backend} backend was closed`);
 }
 
 function checkShape(shape: readonly [number, number]): void {

@@ -14,8 +14,7 @@ describe("openBackend()", () => {
 
   it("opens each backend by its name, without a note", async () => {
     for (const name of ["wasm", "reference", "onnxruntime-cpu"]) {
-      const capability = name.startsWith("onnxruntime") ? "session" : "singularValues";
-      const { backend, notes } = await openBackend(name, { ...options, capability });
+      const { backend, notes } = await openBackend(name, options);
       expect(backend.name).toBe(name);
       expect(notes).toEqual([]);
       await backend.close();
@@ -23,7 +22,7 @@ describe("openBackend()", () => {
   });
 
   it("says so when the precision is not the one asked for, and of exact never", async () => {
-    for (const name of ["auto", "wasm", "reference"]) {
+    for (const name of ["auto", "wasm", "reference", "onnxruntime-cpu"]) {
       const { backend, notes } = await openBackend(name, { ...options, precision: "fast" });
       const said = notes.filter((note) => note.includes("has no precision fast"));
       expect(said).toEqual(
@@ -37,18 +36,25 @@ describe("openBackend()", () => {
     }
   });
 
+  it("says nothing of precision where no singular values are asked for", async () => {
+    const wanted = { ...options, precision: "fast", capability: "session" } as const;
+    const { backend, notes } = await openBackend("onnxruntime-cpu", wanted);
+    expect(notes).toEqual([]);
+    await backend.close();
+  });
+
   it("refuses a name that no backend has, and lists those there are", async () => {
     for (const name of ["gpu", "", "toString", "__proto__"]) {
       await expect(openBackend(name, options)).rejects.toThrow(UsageError);
       await expect(openBackend(name, options)).rejects.toThrow(
-        /there is no such backend; choose auto, wasm or reference/,
+        /there is no such backend; choose auto, wasm, reference or onnxruntime-cpu/,
       );
     }
   });
 
   it("refuses a backend that lacks the capability, and lists those that have it", async () => {
-    await expect(openBackend("onnxruntime-cpu", options)).rejects.toThrow(
-      /it has no singularValues; choose auto, wasm or reference/,
+    await expect(openBackend("webgpu", options)).rejects.toThrow(
+      /it has no singularValues; choose auto, wasm, reference or onnxruntime-cpu/,
     );
     await expect(openBackend("wasm", { ...options, capability: "session" })).rejects.toThrow(
       /it has no session; choose auto, cuda, onnxruntime-cpu or webgpu/,
@@ -64,7 +70,11 @@ describe("listBackends()", () => {
       expect.arrayContaining([
         { name: "wasm", capabilities: ["singularValues"], availability: { ok: true } },
         { name: "reference", capabilities: ["singularValues"], availability: { ok: true } },
-        { name: "onnxruntime-cpu", capabilities: ["session"], availability: { ok: true } },
+        {
+          name: "onnxruntime-cpu",
+          capabilities: ["singularValues", "session"],
+          availability: { ok: true },
+        },
       ]),
     );
   });

@@ -3,24 +3,7 @@
 //
 // With V T V^T the block reflector of a panel's QR factorisation: Y = A V, S = T^T (V^T Y) T, X = Y T - V S / 2,
 // A -= V X^T + X V^T (Bischof, Lang and Sun, A framework for symmetric band reduction, ACM TOMS 26, 2000).
-//
-// The workspace of a panel of k rows:
-//   v       k x b, column-major: the panel, then the reflectors with their zeros and ones in place
-//   packed  the same reflectors, packed for products over rows: packed[(c / 4 * k + i) * 4 + c % 4]
-//   vxv     panels of 4 rows, 3b columns each, [V | X | V]: V X^T + X V^T is one product of depth 2b. X's place holds Y
-//           first.
-//   r, t, vty, vtv, w   b x b, column-major;  ts  2b x b, packed
-#include "kernels.h"
-
-enum { b = BAND };
-
-typedef struct {
-  double r[b * b], t[b * b], vty[b * b], vtv[b * b], w[b * b];
-  double ts[2 * b * b];
-  double rows[4 * b];
-  double tau[b], t8[EIGHT * EIGHT];
-  double matrices[];  // v, packed, vxv
-} Workspace;
+#include "band.h"
 
 // Doubles that reduce_panel needs for a matrix of order n.
 EXPORT(bandWorkspace) int band_workspace(int n) { return sizeof(Workspace) / 8 + n * b * 5; }
@@ -59,7 +42,7 @@ static NOINLINE void apply8(double *v, int k, int c0, const double *t8) {
 }
 
 // QR factorisation of the panel v (k x b, k >= b): the reflectors stay in v, R goes to r.
-static void factor_panel(double *v, int k, double *tau, double *r, double *t8) {
+void factor_panel(double *v, int k, double *tau, double *r, double *t8) {
   for (int c0 = 0; c0 < b; c0 += EIGHT) {
     factor8(v, k, c0, tau, r, t8);
     apply8(v, k, c0, t8);
@@ -82,7 +65,7 @@ static void gather_panel(const double *g, int ld, int j, int k, double *v) {
   }
 }
 
-static void pack_reflectors(const double *v, int k, double *packed, double *vxv) {
+void pack_reflectors(const double *v, int k, double *packed, double *vxv) {
   for (int p = 0; p < k / 4; p++) {
     double *slot = vxv + (long)p * 12 * b;
     for (int c = 0; c < b; c++) {
@@ -149,7 +132,7 @@ static void put_tile(const double *tile, double *matrix, int row, int column) {
 }
 
 // ws->ts = [-S / 2; T], packed, from V^T Y and V^T V.
-static void small_matrices(Workspace *ws, int k, const double *packed, const double *vxv) {
+void small_matrices(Workspace *ws, int k, const double *packed, const double *vxv) {
   double tile[16];
   for (int c = 0; c < b; c += 4)
     for (int e = 0; e < b; e += 4) {
@@ -177,7 +160,7 @@ static void small_matrices(Workspace *ws, int k, const double *packed, const dou
 }
 
 // X = [V | Y] [-S / 2; T], over Y.
-static void form_x(Workspace *ws, int k, double *vxv) {
+void form_x(Workspace *ws, int k, double *vxv) {
   for (int p = 0; p < k / 4; p++) {
     double *slot = vxv + (long)p * 12 * b;
     __builtin_memset(ws->rows, 0, sizeof ws->rows);

@@ -24,6 +24,8 @@ typedef v128_t pair;  // two doubles
 #define ADD wasm_f64x2_add
 #define SUB wasm_f64x2_sub
 #define MUL wasm_f64x2_mul
+#define LOW(x, y) wasm_i64x2_shuffle(x, y, 0, 2)
+#define HIGH(x, y) wasm_i64x2_shuffle(x, y, 1, 3)
 // c + a * b. The plain build rounds twice, the same bits everywhere; the relaxed one once, where the processor can.
 #ifdef __wasm_relaxed_simd__
 #define FMA(a, b, c) wasm_f64x2_relaxed_madd(a, b, c)
@@ -36,7 +38,9 @@ static inline int min_int(int a, int b) { return a < b ? a : b; }
 
 // The order of G is padded to a multiple of BAND, the half-bandwidth between the two stages, which is also the number
 // of columns that stage one factors at once.
+#ifndef BAND
 #define BAND 32
+#endif
 // Rows of the band's column-major storage: the band, the bulge below it, and two to keep columns off each other's sets.
 #define BAND_LD (2 * BAND + 2)
 

@@ -1,0 +1,72 @@
+// A thread that computes singular values with ONNX Runtime's products: one matrix at a time. Speaks the protocol of the
+// wasm backend's threads and is started by its pool.
+import { parentPort, workerData } from "node:worker_threads";
+import { MatrixError } from "../../../src/errors.ts";
+import { compileKernels } from "../../wasm/kernels-module.ts";
+import { CLOSED_WORD, type Reply, type Request, slotBytes } from "../../wasm/protocol.ts";
+import { openProducts } from "./products.ts";
+import { HybridSolver } from "./solver.ts";
+
+const port = parentPort;
+if (port === null) throw new Error("worker.js is started by the onnxruntime backend, not by hand");
+const staging: SharedArrayBuffer = workerData;
+const control = new Int32Array(staging, 0, 1);
+const reply = (message: Reply) => port.postMessage(message);
+
+const products = await openProducts();
+const solver = new HybridSolver(
+  compileKernels().module,
+  products,
+  () => Atomics.load(control, CLOSED_WORD) === 1,
+);
+
+/** The matrix at work; null between matrices and after one has failed, when its remaining bytes are dropped. */
+let job: number | null = null;
+
+async function attempt(step: () => void | Promise<void>): Promise<void> {
+  const attempted = job;
+  if (attempted === null) return;
+  try {
+    await step();
+  } catch (error) {
+    job = null;
+    if (error instanceof MatrixError) reply({ kind: "refused", job: attempted, message: error.message });
+    else reply({ kind: "failed", job: attempted, error });
+  }
+}
+
+async function finish(): Promise<void> {
+  if (job === null) return;
+  const values = await solver.finish();
+  if (values === null) {
+    reply({ kind: "again", job });
+    return;
+  }
+  reply({ kind: "done", job, values });
+  job = null;
+}
+
+async function handle(request: Request): Promise<void> {
+  switch (request.kind) {
+    case "begin":
+      job = request.job;
+      return attempt(() => solver.begin(request.header));
+    case "bytes":
+      await attempt(() => solver.append(slotBytes(staging, request.slot).subarray(0, request.sizeBytes)));
+      return reply({ kind: "free", slot: request.slot });
+    case "finish":
+      return attempt(finish);
+    case "stop":
+      await products.release();
+      process.exit(0); // ends this thread alone; closing the port would do but for Deno, whose port has no close()
+      return;
+    default:
+      request satisfies never;
+  }
+}
+
+// A step waits for the products that the one before it has asked for.
+let last: Promise<void> = Promise.resolve();
+port.on("message", (request: Request) => {
+  last = last.then(() => handle(request));
+});
