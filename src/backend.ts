@@ -9,7 +9,8 @@ export type Availability =
 
 /**
  * `exact`: every squared singular value within 1e-13 sigma_1^2 of a float64 LAPACK's.
- * `fast`: may use float32 products where the resulting SNR stays within 1e-6 relative.
+ * `fast`: may use float32 products where the resulting SNR stays within 1e-6 relative (1e-4 where sigma_min < 1e-6
+ * sigma_1), but for a value that lies on the threshold between signal and noise as nearly as it is known.
  */
 export type Precision = "exact" | "fast";
 
@@ -25,7 +26,7 @@ export interface MatrixSource {
   readonly rows: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
   /**
    * True when iterating `rows` again starts over and gives the same bytes. A backend does so for the rare matrix that
-   * needs a second look; of a matrix that can be read only once it has to hold the bytes for that case.
+   * needs a second or a third look; of a matrix that can be read only once it has to hold the bytes for that case.
    */
   readonly rereadable?: boolean;
 }

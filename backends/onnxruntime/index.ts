@@ -76,7 +76,7 @@ async function openPool({ backend }: Provider, threads: number) {
   const { WasmBackend } = await import("../wasm/pool.ts");
   const { env } = await import("onnxruntime-node");
   const url = new URL("./singular-values/worker.js", import.meta.url);
-  const pool = new WasmBackend(threads, { backend, url });
+  const pool = new WasmBackend(threads, "exact", { backend, url });
   return {
     version: `${DRIVER_VERSION}-${env.versions.node}-${pool.version}`,
     concurrency: pool.concurrency,

@@ -23,12 +23,39 @@ export interface Kernels {
     packed: number,
   ): void;
   gramAdd(packed: number, n: number, k: number, gram: number, ld: number): void;
+  packRowsFloats(at: number, dtype: number, n: number, k: number, factor: number, packed: number): void;
+  packColumnsFloats(
+    at: number,
+    dtype: number,
+    n: number,
+    m: number,
+    k0: number,
+    k: number,
+    factor: number,
+    packed: number,
+  ): void;
+  gramAddFloats(packed: number, n: number, k: number, gram: number, ld: number): void;
+  probeSigns(n: number, signs: number): void;
+  probeAdd(
+    packed: number,
+    n: number,
+    k: number,
+    signs: number,
+    scratch: number,
+    product: number,
+    lengths: number,
+  ): void;
+  setDiagonal(gram: number, n: number, ld: number, lengths: number): void;
+  probeResidual(gram: number, n: number, ld: number, signs: number, product: number): void;
   gramMirror(gram: number, n: number, ld: number): void;
   gramMax(gram: number, n: number, ld: number): number;
   scale(at: number, count: number, factor: number): void;
   clear(at: number, count: number): void;
   bandWorkspace(order: number): number;
   reducePanel(gram: number, ld: number, order: number, j: number, band: number, workspace: number): void;
+  factorPanel(gram: number, ld: number, order: number, j: number, band: number, workspace: number): void;
+  multiplyPanel(gram: number, ld: number, order: number, j: number, workspace: number): void;
+  formPanel(order: number, j: number, workspace: number): void;
   chaseBulges(band: number, n: number, s0: number): void;
   sweepGroup(): number;
   bandWidth(): number;
@@ -68,12 +95,22 @@ const FUNCTIONS = [
   "packRows",
   "packColumns",
   "gramAdd",
+  "packRowsFloats",
+  "packColumnsFloats",
+  "gramAddFloats",
+  "probeSigns",
+  "probeAdd",
+  "setDiagonal",
+  "probeResidual",
   "gramMirror",
   "gramMax",
   "scale",
   "clear",
   "bandWorkspace",
   "reducePanel",
+  "factorPanel",
+  "multiplyPanel",
+  "formPanel",
   "chaseBulges",
   "sweepGroup",
   "bandWidth",

@@ -1,6 +1,6 @@
 // One worker thread as the pool sees it: it feeds a matrix through the staging area and waits for the values.
 import { Worker } from "node:worker_threads";
-import type { MatrixSource } from "../../src/backend.ts";
+import type { MatrixSource, Precision } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import {
@@ -11,13 +11,14 @@ import {
   SLOTS,
   STAGING_BYTES,
   slotBytes,
+  type WorkerStart,
 } from "./protocol.ts";
 
 interface Job {
   readonly number: number;
   readonly resolve: (values: Float64Array) => void;
   readonly reject: (error: unknown) => void;
-  /** Feeds the rows a second time. */
+  /** Feeds the rows once more. */
   readonly again: () => Promise<void>;
 }
 
@@ -42,10 +43,10 @@ export class PoolWorker {
   /** Why the thread is gone; null while it lives. */
   #death: Error | null = null;
 
-  /** @param backend - the name of the backend, for errors. */
-  constructor({ backend, url }: PoolThread) {
+  constructor(precision: Precision, { backend, url }: PoolThread) {
     this.#backend = backend;
-    this.#worker = new Worker(url, { workerData: this.#staging });
+    const workerData: WorkerStart = { staging: this.#staging, precision };
+    this.#worker = new Worker(url, { workerData });
     this.#worker.on("message", (reply: Reply) => this.#receive(reply));
     this.#worker.on("error", (cause) =>
       this.#die(new Error(`A worker of the ${backend} backend crashed`, { cause })),

@@ -1,6 +1,6 @@
 // The open wasm backend: as many worker threads as it may use, started when first needed, one matrix on each; more
 // calls wait in line, their rows untouched.
-import type { Backend, MatrixSource } from "../../src/backend.ts";
+import type { Backend, MatrixSource, Precision } from "../../src/backend.ts";
 import { KERNELS_SOURCE_SHA256 } from "./kernels.wasm.ts";
 import { compileKernels } from "./kernels-module.ts";
 import { type PoolThread, PoolWorker } from "./pool-worker.ts";
@@ -12,11 +12,14 @@ interface Waiting {
 
 const WASM_THREAD: PoolThread = { backend: "wasm", url: new URL("./worker.js", import.meta.url) };
 
-/** The `wasm` backend, open. `fast` has no kernels of its own yet: both precisions compute, and report, `exact`. */
+/**
+ * The `wasm` backend, open. `fast` adds up the Gram matrix in float32 products and keeps what comes of it where its
+ * measured error lets the SNR be right within 1e-6; what does not pass, and every F64 matrix, is computed in float64.
+ */
 export class WasmBackend implements Backend {
   readonly name = "wasm";
-  readonly version = `1-${KERNELS_SOURCE_SHA256.slice(0, 12)}${compileKernels().roundsOnce ? "-fma" : ""}`;
-  readonly precision = "exact";
+  readonly version: string;
+  readonly precision: Precision;
   readonly concurrency: number;
   readonly #idle: PoolWorker[] = [];
   readonly #all = new Set<PoolWorker>();
@@ -29,9 +32,12 @@ export class WasmBackend implements Backend {
    * @param threads - worker threads, at least 1.
    * @param thread - the thread of another backend that is fed and answers in the same way.
    */
-  constructor(threads: number, thread = WASM_THREAD) {
+  constructor(threads: number, precision: Precision, thread = WASM_THREAD) {
     this.concurrency = threads;
+    this.precision = precision;
     this.#thread = thread;
+    const build = `${KERNELS_SOURCE_SHA256.slice(0, 12)}${compileKernels().roundsOnce ? "-fma" : ""}`;
+    this.version = `2-${build}${precision === "fast" ? "-f32" : ""}`;
   }
 
   async singularValues(matrix: MatrixSource): Promise<Float64Array> {
@@ -75,7 +81,7 @@ export class WasmBackend implements Backend {
 
   #start(): PoolWorker | null {
     if (this.#all.size >= this.concurrency) return null;
-    const worker = new PoolWorker(this.#thread);
+    const worker = new PoolWorker(this.precision, this.#thread);
     this.#all.add(worker);
     return worker;
   }

@@ -1,5 +1,6 @@
 // What the pool and its workers say to each other. Bytes travel in a shared staging area: the word that closes the
 // backend, then SLOTS blocks that the pool fills and the worker hands back.
+import type { Precision } from "../../src/backend.ts";
 import type { MatrixHeader } from "./layout.ts";
 
 export const SLOTS = 2;
@@ -9,14 +10,20 @@ export const CLOSED_WORD = 0;
 const SLOTS_AT = 64;
 export const STAGING_BYTES = SLOTS_AT + SLOTS * SLOT_BYTES;
 
+/** What a worker is started with. */
+export interface WorkerStart {
+  readonly staging: SharedArrayBuffer;
+  readonly precision: Precision;
+}
+
 /** The bytes of one slot. */
 export function slotBytes(staging: SharedArrayBuffer, slot: number): Uint8Array {
   return new Uint8Array(staging, SLOTS_AT + slot * SLOT_BYTES, SLOT_BYTES);
 }
 
 /**
- * To a worker. Each matrix is `begin`, `bytes` .., `finish`; `bytes` .., `finish` once more when it says `again`. A new
- * `begin` drops what was in progress.
+ * To a worker. Each matrix is `begin`, `bytes` .., `finish`; `bytes` .., `finish` once more each time it says `again`. A
+ * new `begin` drops what was in progress.
  */
 export type Request =
   | { readonly kind: "begin"; readonly job: number; readonly header: MatrixHeader }
@@ -24,7 +31,7 @@ export type Request =
   | { readonly kind: "finish" }
   | { readonly kind: "stop" };
 
-/** From a worker. Each `bytes` is answered by `free`; each `finish` by `done` or, the first time, `again`. */
+/** From a worker. Each `bytes` is answered by `free`; each `finish` by `done` or, twice at most, `again`. */
 export type Reply =
   | { readonly kind: "free"; readonly slot: number }
   | { readonly kind: "again"; readonly job: number }

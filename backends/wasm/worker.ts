@@ -2,16 +2,16 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { MatrixError } from "../../src/errors.ts";
 import { compileKernels } from "./kernels-module.ts";
-import { CLOSED_WORD, type Reply, type Request, slotBytes } from "./protocol.ts";
+import { CLOSED_WORD, type Reply, type Request, slotBytes, type WorkerStart } from "./protocol.ts";
 import { Solver } from "./solver.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("worker.js is started by the wasm backend, not by hand");
-const staging: SharedArrayBuffer = workerData;
+const { staging, precision }: WorkerStart = workerData;
 const control = new Int32Array(staging, 0, 1);
 const reply = (message: Reply) => port.postMessage(message);
 
-const solver = new Solver(compileKernels().module, () => Atomics.load(control, CLOSED_WORD) === 1);
+const solver = new Solver(compileKernels().module, precision, () => Atomics.load(control, CLOSED_WORD) === 1);
 
 /** The matrix at work; null between matrices and after one has failed, when its remaining bytes are dropped. */
 let job: number | null = null;

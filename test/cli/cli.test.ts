@@ -105,12 +105,30 @@ describe("scan", () => {
     expect(stderr).toContain("modules have a score");
   });
 
-  it("says that fast is computed as exact, as its results state", async () => {
-    const args = ["scan", MODEL, "--include", "mlp.up_proj", "--no-cache", "--json", "--precision", "fast"];
-    const { code, stdout, stderr } = await spectrum(args);
-    expect(code).toBe(0);
-    expect(JSON.parse(stdout).backend.precision).toBe("exact");
-    expect(stderr).toMatch(/^the backend wasm has no precision fast in this version: it computes exact$/m);
+  it("scans with --precision fast, says so, and scores within 1e-6 of exact", async () => {
+    const scores = [];
+    for (const precision of ["exact", "fast"]) {
+      const args = [
+        "scan",
+        MODEL,
+        "--include",
+        "mlp.up_proj",
+        "--no-cache",
+        "--json",
+        "--precision",
+        precision,
+      ];
+      const { code, stdout, stderr } = await spectrum(args);
+      expect(code).toBe(0);
+      const results = parseResults(stdout, "stdout");
+      expect(results.backend.precision).toBe(precision);
+      expect(stderr).toContain(`by wasm (${precision})`);
+      scores.push(results.modules.map((module) => module.snr?.spectrum ?? NaN));
+    }
+    const [exact = [], fast = []] = scores;
+    expect(exact).toHaveLength(8);
+    for (const [i, score] of fast.entries())
+      expect(Math.abs(score / (exact[i] ?? NaN) - 1)).toBeLessThan(1e-6);
   });
 
   it("writes nothing with --json alone", async () => {

@@ -2,7 +2,7 @@
 // Runtime. Where squaring has cost too much (wasm/guard.ts), wasm's solver takes over, which needs no Gram matrix.
 import { MatrixError } from "../../../src/errors.ts";
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
-import { gramSuffices } from "../../wasm/guard.ts";
+import { gramSuffices, TOLERANCE } from "../../wasm/guard.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../../wasm/kernels.ts";
 import type { MatrixHeader } from "../../wasm/layout.ts";
 import {
@@ -109,12 +109,12 @@ export class HybridSolver {
     if (layout.wide) await this.#foldColumns(work);
     else if (layout.m % layout.depth > 0) await this.#fold(work, layout.m % layout.depth);
     const values = await this.#fromGram(work);
-    if (gramSuffices(values)) return values;
+    if (gramSuffices(values, TOLERANCE.exact)) return values;
 
     this.#work = null;
     this.#memory = newMemory();
     this.#kernels = instantiateKernels(this.#module, this.#memory);
-    this.#exact = new Solver(this.#module, this.#interrupted);
+    this.#exact = new Solver(this.#module, "exact", this.#interrupted);
     this.#exact.begin({ ...header, rereadable: true }, "triangle");
     if (work.held === null) return null;
     this.#exact.append(work.held);

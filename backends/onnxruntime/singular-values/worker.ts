@@ -3,13 +3,13 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { MatrixError } from "../../../src/errors.ts";
 import { compileKernels } from "../../wasm/kernels-module.ts";
-import { CLOSED_WORD, type Reply, type Request, slotBytes } from "../../wasm/protocol.ts";
+import { CLOSED_WORD, type Reply, type Request, slotBytes, type WorkerStart } from "../../wasm/protocol.ts";
 import { openProducts } from "./products.ts";
 import { HybridSolver } from "./solver.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("worker.js is started by the onnxruntime backend, not by hand");
-const staging: SharedArrayBuffer = workerData;
+const { staging }: WorkerStart = workerData;
 const control = new Int32Array(staging, 0, 1);
 const reply = (message: Reply) => port.postMessage(message);
 

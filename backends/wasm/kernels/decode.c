@@ -1,22 +1,5 @@
-// From the bytes of a checkpoint to packed panels of doubles. Little-endian, like WebAssembly's memory; every element
-// type here fits a double exactly.
-#include "kernels.h"
-
-enum { F64 = 0, F32 = 1, F16 = 2, BF16 = 3 };  // numbered as in ../solver.ts
-
-static inline __attribute__((always_inline)) int element_bytes(int dtype) {
-  return dtype == F64 ? 8 : dtype == F32 ? 4 : 2;
-}
-
-// Four halves, zero-extended to 32 bits, to floats. The exponent is rebased by a product with 2^112, exact also for
-// subnormals; an exponent of all ones (NaN, Infinity) is put back by hand.
-static inline v128_t halves_to_floats(v128_t h) {
-  v128_t magnitude = wasm_v128_and(h, wasm_i32x4_const_splat(0x7fff));
-  v128_t special = wasm_i32x4_ge(magnitude, wasm_i32x4_const_splat(0x7c00));
-  v128_t value = wasm_f32x4_mul(wasm_i32x4_shl(magnitude, 13), wasm_f32x4_const_splat(0x1p112f));
-  value = wasm_v128_or(value, wasm_v128_and(special, wasm_i32x4_const_splat(0x7f800000)));
-  return wasm_v128_or(value, wasm_i32x4_shl(wasm_v128_and(h, wasm_i32x4_const_splat(0x8000)), 16));
-}
+// From the bytes of a checkpoint to packed panels of doubles, and their largest magnitude.
+#include "decode.h"
 
 // Four elements from p, any alignment, to doubles.
 static inline __attribute__((always_inline)) void load4(const char *p, int dtype, pair *low, pair *high) {
@@ -25,15 +8,9 @@ static inline __attribute__((always_inline)) void load4(const char *p, int dtype
     *high = LOAD(p + 16);
     return;
   }
-  v128_t f;
-  if (dtype == F32) {
-    f = LOAD(p);
-  } else {
-    v128_t u = wasm_u32x4_load16x4(p);
-    f = dtype == BF16 ? wasm_i32x4_shl(u, 16) : halves_to_floats(u);
-  }
-  *low = wasm_f64x2_promote_low_f32x4(f);
-  *high = wasm_f64x2_promote_low_f32x4(wasm_i32x4_shuffle(f, f, 2, 3, 2, 3));
+  v128_t f = load_floats(p, dtype);
+  *low = PROMOTE_LOW(f);
+  *high = PROMOTE_HIGH(f);
 }
 
 // The same for the count < 4 elements left at the end of a row; the rest is zero.
