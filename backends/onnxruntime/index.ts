@@ -72,11 +72,11 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
 }
 
 /** The threads that compute singular values: the wasm backend's pool with threads of this driver's own. */
-async function openPool({ backend }: Provider, threads: number) {
+async function openPool({ backend, name }: Provider, threads: number) {
   const { WasmBackend } = await import("../wasm/pool.ts");
   const { env } = await import("onnxruntime-node");
   const url = new URL("./singular-values/worker.js", import.meta.url);
-  const pool = new WasmBackend(threads, "exact", { backend, url });
+  const pool = new WasmBackend(threads, "exact", { backend, url, workerData: { provider: name } });
   return {
     version: `${DRIVER_VERSION}-${env.versions.node}-${pool.version}`,
     concurrency: pool.concurrency,

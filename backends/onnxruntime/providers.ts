@@ -11,7 +11,7 @@ export interface Provider {
   readonly backend: string;
   /** Whether it computes on `int64` inputs; where not, the driver makes them `int32`. */
   readonly int64: boolean;
-  /** Whether it multiplies matrices for singular values. */
+  /** Whether it computes Gram matrices in float64 for singular values. */
   readonly singularValues: boolean;
   /** What to install or set where it cannot run. */
   readonly fix: string;
@@ -30,7 +30,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     name: "cuda",
     backend: "cuda",
     int64: true,
-    singularValues: false,
+    singularValues: true,
     fix: "on linux x64 with CUDA 12 and cuDNN 9, install the provider with `node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12`, or choose onnxruntime-cpu",
   },
   webgpu: {

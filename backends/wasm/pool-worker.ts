@@ -27,6 +27,8 @@ export interface PoolThread {
   /** Name of the backend whose thread it is. */
   readonly backend: string;
   readonly url: URL;
+  /** What it is started with besides {@link WorkerStart}. */
+  readonly workerData: object;
 }
 
 /** Owns one thread and its staging area. One `singularValues` at a time. */
@@ -43,10 +45,10 @@ export class PoolWorker {
   /** Why the thread is gone; null while it lives. */
   #death: Error | null = null;
 
-  constructor(precision: Precision, { backend, url }: PoolThread) {
+  constructor(precision: Precision, { backend, url, workerData }: PoolThread) {
     this.#backend = backend;
-    const workerData: WorkerStart = { staging: this.#staging, precision };
-    this.#worker = new Worker(url, { workerData });
+    const start: WorkerStart = { staging: this.#staging, precision };
+    this.#worker = new Worker(url, { workerData: { ...workerData, ...start } });
     this.#worker.on("message", (reply: Reply) => this.#receive(reply));
     this.#worker.on("error", (cause) =>
       this.#die(new Error(`A worker of the ${backend} backend crashed`, { cause })),

@@ -10,7 +10,11 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-const WASM_THREAD: PoolThread = { backend: "wasm", url: new URL("./worker.js", import.meta.url) };
+const WASM_THREAD: PoolThread = {
+  backend: "wasm",
+  url: new URL("./worker.js", import.meta.url),
+  workerData: {},
+};
 
 /**
  * The `wasm` backend, open. `fast` adds up the Gram matrix in float32 products and keeps what comes of it where its

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { cpu } from "../../backends/onnxruntime/index.ts";
+import { cpu, cuda } from "../../backends/onnxruntime/index.ts";
 import { type Form, openForms, productsOf } from "../../backends/onnxruntime/singular-values/products.ts";
 import * as wasm from "../../backends/wasm/index.ts";
 import type { Backend, MatrixSource } from "../../src/backend.ts";
@@ -8,6 +8,7 @@ import { expectExact, singularValues, testBackend } from "./conformance.ts";
 import { drawMatrix, encode, fixture, matrixOfSpectrum, sourceOf } from "./matrices.ts";
 
 testBackend(cpu);
+if ((await cuda.availability()).ok) testBackend(cuda);
 
 describe("the onnxruntime-cpu backend, in particular", () => {
   let backend: Backend;
@@ -128,7 +129,7 @@ describe("productsOf()", () => {
   }
 
   it("adds each form where the sum lies, in place or copied there, and touches nothing else", async () => {
-    const forms = await openForms();
+    const forms = await openForms("cpu");
     const [m, n, k] = [7, 5, 9] as const;
     for (const inPlace of [true, false]) {
       const products = productsOf(forms, inPlace);

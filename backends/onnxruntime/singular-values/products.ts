@@ -5,6 +5,7 @@ import { Graph } from "../../../src/onnx/graph.ts";
 import { modelFile } from "../../../src/onnx/model-file.ts";
 import { gemm } from "../../../src/onnx/operators/matrices.ts";
 import { total } from "../../../src/onnx/operators/reductions.ts";
+import type { ProviderName } from "../providers.ts";
 
 /** A row-major matrix of doubles at a byte address. */
 export interface Place {
@@ -38,16 +39,17 @@ const FREED_SIDE = 1960;
 /** A session for each form. */
 export type Forms = Readonly<Record<Form, InferenceSession>>;
 
-/** Loads the graphs, for one thread of the CPU provider, and looks whether the runtime writes in place. */
-export async function openProducts(): Promise<Products> {
-  const forms = await openForms();
+/** Loads the graphs, for one thread where they run on the CPU, and looks whether the runtime writes in place. */
+export async function openProducts(provider: ProviderName): Promise<Products> {
+  const forms = await openForms(provider);
   await allocateOnce();
   return productsOf(forms, await writesInPlace(forms.nn));
 }
 
 /** Loads the graphs. */
-export async function openForms(): Promise<Forms> {
-  return { nn: await openForm("nn"), tn: await openForm("tn"), nt: await openForm("nt") };
+export async function openForms(provider: ProviderName): Promise<Forms> {
+  const open = (form: Form) => openForm(form, provider);
+  return { nn: await open("nn"), tn: await open("tn"), nt: await open("nt") };
 }
 
 /** Products by these graphs; where results are not written in place they are copied there. */
@@ -76,7 +78,7 @@ async function allocateOnce(): Promise<void> {
   const column = g.input("column", "float64", ["m", "k"]);
   const row = g.input("row", "float64", ["k", "n"]);
   g.output("sum", total(g, gemm(g, [column, row])));
-  const session = await open("allocate", g);
+  const session = await open("allocate", g, "cpu");
   const ones = new Float64Array(FREED_SIDE).fill(1);
   await session.run({
     column: new Tensor("float64", ones, [FREED_SIDE, 1]),
@@ -85,7 +87,7 @@ async function allocateOnce(): Promise<void> {
   await session.release();
 }
 
-function openForm(form: Form): Promise<InferenceSession> {
+function openForm(form: Form, provider: ProviderName): Promise<InferenceSession> {
   const g = new Graph();
   const transposeA = form === "tn";
   const transposeB = form === "nt";
@@ -93,13 +95,13 @@ function openForm(form: Form): Promise<InferenceSession> {
   const b = g.input("b", "float64", transposeB ? ["n", "k"] : ["k", "n"]);
   const c = g.input("c", "float64", ["m", "n"]);
   g.output("y", gemm(g, [a, b], { transposeA, transposeB, plus: c }));
-  return open(form, g);
+  return open(form, g, provider);
 }
 
-function open(name: string, g: Graph): Promise<InferenceSession> {
+function open(name: string, g: Graph, provider: ProviderName): Promise<InferenceSession> {
   const file = modelFile(g, { name, producer: { name: "spectrum-tune", version: "" } });
   return InferenceSession.create(file, {
-    executionProviders: ["cpu"],
+    executionProviders: [provider],
     intraOpNumThreads: 1,
     interOpNumThreads: 1,
     enableMemPattern: false,

@@ -16,7 +16,6 @@ import {
   wrongSize,
 } from "../../wasm/solver.ts";
 import { type HybridLayout, layOutHybrid } from "./layout.ts";
-import type { Products } from "./products.ts";
 import { addGram, largestOfDiagonal, reduceToBand, type StageOne } from "./stage-one.ts";
 
 interface Work {
@@ -34,7 +33,7 @@ interface Work {
 /** Owns a WebAssembly memory: `begin`, `append` until all rows are in, `finish`. One call at a time. */
 export class HybridSolver {
   readonly #module: WebAssembly.Module;
-  readonly #products: Products;
+  readonly #products: Pick<StageOne, "gramProducts" | "products">;
   readonly #interrupted: () => boolean;
   #memory: WebAssembly.Memory;
   #kernels: Kernels;
@@ -42,8 +41,16 @@ export class HybridSolver {
   /** Works on the matrix at hand where its Gram matrix did not suffice. */
   #exact: Solver | null = null;
 
-  /** @param interrupted - asked before each product; once true, the work in progress throws an Error. */
-  constructor(module: WebAssembly.Module, products: Products, interrupted: () => boolean) {
+  /**
+   * @param module - the compiled kernels.
+   * @param products - both may be the same.
+   * @param interrupted - asked before each product; once true, the work in progress throws an Error.
+   */
+  constructor(
+    module: WebAssembly.Module,
+    products: Pick<StageOne, "gramProducts" | "products">,
+    interrupted: () => boolean,
+  ) {
     this.#module = module;
     this.#products = products;
     this.#interrupted = interrupted;
@@ -136,11 +143,11 @@ export class HybridSolver {
   #stageOne(work: Work): StageOne {
     return {
       kernels: this.#kernels,
-      products: this.#products,
+      ...this.#products,
       memory: this.#memory.buffer,
       layout: work.layout,
       checkInterrupted: () => {
-        if (this.#interrupted()) throw new Error("The onnxruntime-cpu backend was closed");
+        if (this.#interrupted()) throw new Error("The backend was closed");
       },
     };
   }

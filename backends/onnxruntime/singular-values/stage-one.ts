@@ -9,6 +9,9 @@ const ROWS = 1024;
 /** What both parts work with. */
 export interface StageOne {
   readonly kernels: Kernels;
+  /** For the Gram matrix: on a device, where there is one. */
+  readonly gramProducts: Products;
+  /** For its reduction, in small steps: on the CPU. */
   readonly products: Products;
   readonly memory: ArrayBuffer;
   readonly layout: HybridLayout;
@@ -31,7 +34,7 @@ function rowsOf(at: number, columns: number, row: number, rows: number): Place {
 
 /** Adds A^T A (tall) or A A^T (wide) of the `depth` rows or columns that are decoded: order x depth, row-major. */
 export async function addGram(work: StageOne, depth: number): Promise<void> {
-  const { products, memory, layout } = work;
+  const { gramProducts, memory, layout } = work;
   const { order, width, decoded } = layout;
   for (let column = 0; column < order; column += width) {
     const b = rowsOf(decoded, depth, column, Math.min(width, order - column));
@@ -39,7 +42,7 @@ export async function addGram(work: StageOne, depth: number): Promise<void> {
       work.checkInterrupted();
       const rows = Math.min(ROWS, order - row);
       const a = rowsOf(decoded, depth, row, rows);
-      await products.add("nt", memory, { a, b, c: blockRows(layout, column / width, row, rows) });
+      await gramProducts.add("nt", memory, { a, b, c: blockRows(layout, column / width, row, rows) });
     }
   }
 }

@@ -4,19 +4,21 @@ import { parentPort, workerData } from "node:worker_threads";
 import { MatrixError } from "../../../src/errors.ts";
 import { compileKernels } from "../../wasm/kernels-module.ts";
 import { CLOSED_WORD, type Reply, type Request, slotBytes, type WorkerStart } from "../../wasm/protocol.ts";
+import type { ProviderName } from "../providers.ts";
 import { openProducts } from "./products.ts";
 import { HybridSolver } from "./solver.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("worker.js is started by the onnxruntime backend, not by hand");
-const { staging }: WorkerStart = workerData;
+const { staging, provider }: WorkerStart & { readonly provider: ProviderName } = workerData;
 const control = new Int32Array(staging, 0, 1);
 const reply = (message: Reply) => port.postMessage(message);
 
-const products = await openProducts();
+const products = await openProducts("cpu");
+const gramProducts = provider === "cpu" ? products : await openProducts(provider);
 const solver = new HybridSolver(
   compileKernels().module,
-  products,
+  { gramProducts, products },
   () => Atomics.load(control, CLOSED_WORD) === 1,
 );
 
@@ -58,6 +60,7 @@ async function handle(request: Request): Promise<void> {
       return attempt(finish);
     case "stop":
       await products.release();
+      if (gramProducts !== products) await gramProducts.release();
       process.exit(0); // ends this thread alone; closing the port would do but for Deno, whose port has no close()
       return;
     default:
