@@ -1,13 +1,6 @@
 // The backends `onnxruntime-cpu`, `cuda` and `webgpu`: one driver over onnxruntime-node, a row of providers.ts each.
 import { availableParallelism } from "node:os";
-import type {
-  Backend,
-  BackendEntry,
-  BackendOptions,
-  GraphSession,
-  GraphSource,
-  MatrixSource,
-} from "../../src/backend.ts";
+import type { Backend, BackendEntry, BackendOptions, GraphSession, GraphSource } from "../../src/backend.ts";
 import { BackendUnavailableError, UsageError } from "../../src/errors.ts";
 import { PROVIDERS, type Provider, providerAvailability } from "./providers.ts";
 
@@ -21,14 +14,14 @@ export const webgpu: BackendEntry = entryOf(PROVIDERS.webgpu);
 function entryOf(provider: Provider): BackendEntry {
   return {
     name: provider.backend,
-    capabilities: provider.singularValues ? ["singularValues", "session"] : ["session"],
+    capabilities: ["singularValues", "session"],
     availability: () => providerAvailability(provider),
     open: (options) => openProvider(provider, options),
   };
 }
 
 async function openProvider(provider: Provider, options: BackendOptions): Promise<Backend> {
-  const { precision, threads = availableParallelism() } = options;
+  const { threads = availableParallelism() } = options;
   if (!Number.isSafeInteger(threads) || threads < 1) {
     throw new UsageError(
       `Cannot open the backend ${provider.backend} with ${threads} threads: expected a whole number from 1`,
@@ -41,7 +34,8 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
     );
   }
   const { openSession } = await import("./session.ts");
-  const pool = provider.singularValues ? await openPool(provider, threads) : null;
+  const { env } = await import("onnxruntime-node");
+  const pool = await openPool(provider, threads);
   const sessions = new Set<GraphSession>();
   let closed = false;
 
@@ -56,33 +50,33 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
 
   async function close(): Promise<void> {
     closed = true;
-    await Promise.all([pool?.close(), ...[...sessions].map((opened) => opened.close())]);
+    await Promise.all([pool.close(), ...[...sessions].map((opened) => opened.close())]);
   }
 
   return {
     name: provider.backend,
-    version: pool === null ? DRIVER_VERSION : pool.version,
-    precision: pool === null ? precision : "exact",
-    concurrency: pool === null ? 1 : pool.concurrency,
+    version: `${DRIVER_VERSION}-${env.versions.node}-${pool.version}`,
+    precision: pool.precision,
+    concurrency: pool.concurrency,
+    singularValues: (matrix) => pool.singularValues(matrix),
     session,
-    ...(pool !== null && { singularValues: (matrix: MatrixSource) => pool.singularValues(matrix) }),
     close,
     [Symbol.asyncDispose]: close,
   };
 }
 
 /** The threads that compute singular values: the wasm backend's pool with threads of this driver's own. */
-async function openPool({ backend, name }: Provider, threads: number) {
+async function openPool(
+  { backend, name, float64 }: Provider,
+  threads: number,
+): Promise<Backend & Required<Pick<Backend, "singularValues">>> {
   const { WasmBackend } = await import("../wasm/pool.ts");
-  const { env } = await import("onnxruntime-node");
   const url = new URL("./singular-values/worker.js", import.meta.url);
-  const pool = new WasmBackend(threads, "exact", { backend, url, workerData: { provider: name } });
-  return {
-    version: `${DRIVER_VERSION}-${env.versions.node}-${pool.version}`,
-    concurrency: pool.concurrency,
-    singularValues: (matrix: MatrixSource) => pool.singularValues(matrix),
-    close: () => pool.close(),
-  };
+  return new WasmBackend(threads, float64 ? "exact" : "fast", {
+    backend,
+    url,
+    workerData: { provider: name },
+  });
 }
 
 function closedError(provider: Provider): Error {

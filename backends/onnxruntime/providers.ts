@@ -11,8 +11,8 @@ export interface Provider {
   readonly backend: string;
   /** Whether it computes on `int64` inputs; where not, the driver makes them `int32`. */
   readonly int64: boolean;
-  /** Whether it computes Gram matrices in float64 for singular values. */
-  readonly singularValues: boolean;
+  /** Whether it multiplies doubles; where not, Gram matrices are products of floats. */
+  readonly float64: boolean;
   /** What to install or set where it cannot run. */
   readonly fix: string;
 }
@@ -23,21 +23,21 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     name: "cpu",
     backend: "onnxruntime-cpu",
     int64: true,
-    singularValues: true,
+    float64: true,
     fix: "use linux, Windows or macOS on a 64-bit processor that onnxruntime-node has a binary for (macOS: Apple silicon)",
   },
   cuda: {
     name: "cuda",
     backend: "cuda",
     int64: true,
-    singularValues: true,
+    float64: true,
     fix: "on linux x64 with CUDA 12 and cuDNN 9, install the provider with `node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12`, or choose onnxruntime-cpu",
   },
   webgpu: {
     name: "webgpu",
     backend: "webgpu",
     int64: false,
-    singularValues: false,
+    float64: false,
     fix: "install the graphics driver (on linux its Vulkan driver and libvulkan1), or choose onnxruntime-cpu",
   },
 };

@@ -12,8 +12,9 @@ export const TOLERANCE = { exact: 1e-9, fast: 1e-6 } as const;
  * the sum of these, as if they never cancelled. With 1e-9, a bulk 300 times below sigma_1 passes.
  *
  * @param values - descending, none negative.
+ * @param roundoff - what it is relative to: 2^-53 for doubles.
  */
-export function gramSuffices(values: Float64Array, tolerance: number): boolean {
+export function gramSuffices(values: Float64Array, tolerance: number, roundoff = 2 ** -53): boolean {
   const largest = values[0] ?? 0;
   if (largest === 0) return true;
   let sum = 0;
@@ -21,7 +22,7 @@ export function gramSuffices(values: Float64Array, tolerance: number): boolean {
   for (const value of tailOf(values)) {
     const relative = value / largest;
     sum += relative;
-    error += Math.min(2 ** -53 / relative, 2 ** -26);
+    error += Math.min(roundoff / relative, Math.sqrt(2 * roundoff));
   }
   return error <= tolerance * sum;
 }

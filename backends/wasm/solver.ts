@@ -15,8 +15,8 @@ const SPARE_BYTES = 64 * 2 ** 20;
 // Values of a float64 matrix are scaled to stay below 2^64: squares neither overflow nor vanish.
 export const HEADROOM_BITS = 64;
 // Floats are scaled by at most 2^120, itself a float, to stay below 2^57: 32 squares of them add up below 2^120.
-const FLOAT_HEADROOM_BITS = 56;
-const FLOAT_EXPONENT_LIMIT = 120;
+export const FLOAT_HEADROOM_BITS = 56;
+export const FLOAT_EXPONENT_LIMIT = 120;
 // Elements checked for NaN, and columns made bidiagonal, between two looks at the interruption.
 const CHECKED_ELEMENTS = 2 ** 22;
 const BIDIAGONAL_STEPS = 16;

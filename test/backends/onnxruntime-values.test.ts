@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { cpu, cuda } from "../../backends/onnxruntime/index.ts";
+import { cpu, cuda, webgpu } from "../../backends/onnxruntime/index.ts";
 import { type Form, openForms, productsOf } from "../../backends/onnxruntime/singular-values/products.ts";
 import * as wasm from "../../backends/wasm/index.ts";
 import type { Backend, MatrixSource } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
+import { spectrumStatistics } from "../../src/snr/estimators.ts";
 import { expectExact, singularValues, testBackend } from "./conformance.ts";
 import { drawMatrix, encode, fixture, matrixOfSpectrum, sourceOf } from "./matrices.ts";
 
@@ -107,6 +108,83 @@ describe("the onnxruntime-cpu backend, in particular", () => {
     await own.close();
     await rejected;
     expect(performance.now() - begun).toBeLessThan(1000);
+  });
+});
+
+describe("the webgpu backend", async () => {
+  const { ok } = await webgpu.availability();
+
+  /** Values of both, for sources that can be read twice. */
+  async function onBoth(source: MatrixSource): Promise<readonly [Float64Array, Float64Array]> {
+    const device = await webgpu.open({ precision: "fast", threads: 1 });
+    const oracle = await wasm.open({ precision: "exact", threads: 1 });
+    const values = [await singularValues(device, source), await singularValues(oracle, source)] as const;
+    await Promise.all([device.close(), oracle.close()]);
+    return values;
+  }
+
+  it.skipIf(!ok)("multiplies floats, and says so", async () => {
+    const device = await webgpu.open({ precision: "fast", threads: 1 });
+    expect(device).toMatchObject({
+      name: "webgpu",
+      precision: "fast",
+      version: expect.stringMatching(/-f32$/),
+    });
+    await device.close();
+  });
+
+  it.skipIf(!ok)("gives the SNR within 1e-4 of an ordinary matrix of any type", async () => {
+    for (const [shape, dtype] of [
+      [[300, 170], "F32"],
+      [[170, 1100], "BF16"],
+      [[90, 61], "F16"],
+      [[700, 660], "F64"],
+    ] as const) {
+      const rows = [encode(drawMatrix(shape, dtype, 21), dtype)];
+      const [values, truth] = await onBoth({ shape, dtype, rows, rereadable: true });
+      const [actual, expected] = [values, truth].map(
+        (each) => spectrumStatistics(each, shape).snr.spectrum ?? NaN,
+      );
+      expect(Math.abs((actual ?? NaN) / (expected ?? NaN) - 1)).toBeLessThan(1e-4);
+      for (const [i, value] of values.entries()) {
+        expect(Math.abs(value - (truth[i] ?? NaN))).toBeLessThan(1e-6 * (truth[0] ?? NaN));
+      }
+      // Eight bits times eight add up exactly in a float; 24 bits do not, so that this is the device's work.
+      if (dtype === "F32") expect(values).not.toEqual(truth);
+    }
+  });
+
+  it.skipIf(!ok)("takes values whose squares no float holds", async () => {
+    const unit = drawMatrix([200, 90], "F32", 22);
+    const rows = (power: number) => [
+      encode({ ...unit, elements: unit.elements.map((x) => x * 2 ** power) }, "F32"),
+    ];
+    const shape = unit.shape;
+    const [middle] = await onBoth({ shape, dtype: "F32", rows: rows(0), rereadable: true });
+    for (const power of [-100, 100]) {
+      const [values] = await onBoth({ shape, dtype: "F32", rows: rows(power), rereadable: true });
+      expect(values).toEqual(middle.map((value) => value * 2 ** power));
+    }
+  });
+
+  it.skipIf(!ok)("has wasm compute what floats are too coarse for, to the same bits", async () => {
+    const few = matrixOfSpectrum([80, 70], [1, ...Array<number>(69).fill(1e-3)], 23);
+    const less = matrixOfSpectrum([80, 70], [1, ...Array<number>(69).fill(1e-5)], 23);
+    for (const matrix of [few, less]) {
+      const rows = [encode(matrix, "F64")];
+      for (const rereadable of [true, false]) {
+        const [values, truth] = await onBoth({ shape: matrix.shape, dtype: "F64", rows, rereadable });
+        expect(values).toEqual(truth);
+      }
+    }
+  });
+
+  it.skipIf(!ok)("refuses NaN", async () => {
+    const bad = drawMatrix([30, 20], "F32", 24);
+    bad.elements[599] = NaN;
+    const device = await webgpu.open({ precision: "fast", threads: 1 });
+    await expect(singularValues(device, sourceOf(bad, "F32"))).rejects.toThrow(MatrixError);
+    await device.close();
   });
 });
 

@@ -48,7 +48,7 @@ describe("bad usage", () => {
     [["scan", MODEL, "--presicion", "fast"], /Unknown option --presicion; did you mean --precision\?/],
     [["scna"], /Unknown command scna; did you mean scan\?/],
     [["--hlep"], /did you mean --help\?/],
-    [["scan", MODEL, "--backend", "cuda", "--json"], /cuda/],
+    [["scan", MODEL, "--backend", "gpu", "--json"], /"gpu": there is no such backend/],
     [["scan", MODEL, "--include", "zzz", "--json"], /zzz/],
     [["scan", MODEL, "--cache", "x", "--no-cache"], /exclude each other/],
     [["select", PUBLISHED, "--top-percent", "101"], /101/],

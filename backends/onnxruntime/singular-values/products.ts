@@ -5,7 +5,7 @@ import { Graph } from "../../../src/onnx/graph.ts";
 import { modelFile } from "../../../src/onnx/model-file.ts";
 import { gemm } from "../../../src/onnx/operators/matrices.ts";
 import { total } from "../../../src/onnx/operators/reductions.ts";
-import type { ProviderName } from "../providers.ts";
+import { PROVIDERS, type ProviderName } from "../providers.ts";
 
 /** A row-major matrix of doubles at a byte address. */
 export interface Place {
@@ -19,6 +19,8 @@ export type Form = "nn" | "tn" | "nt";
 
 /** The products, ready to be called. Owns sessions of ONNX Runtime until released. */
 export interface Products {
+  /** Whether they are products of floats: elements rounded to floats, what is added to c a sum of floats. */
+  readonly floats: boolean;
   /** c += a b, where `form` says which of the two is transposed. All lie in `memory`; c overlaps neither. */
   add(
     form: Form,
@@ -42,6 +44,7 @@ export type Forms = Readonly<Record<Form, InferenceSession>>;
 /** Loads the graphs, for one thread where they run on the CPU, and looks whether the runtime writes in place. */
 export async function openProducts(provider: ProviderName): Promise<Products> {
   const forms = await openForms(provider);
+  if (!PROVIDERS[provider].float64) return floatProductsOf(forms);
   await allocateOnce();
   return productsOf(forms, await writesInPlace(forms.nn));
 }
@@ -55,6 +58,7 @@ export async function openForms(provider: ProviderName): Promise<Forms> {
 /** Products by these graphs; where results are not written in place they are copied there. */
 export function productsOf(forms: Forms, inPlace: boolean): Products {
   return {
+    floats: false,
     async add(form, memory, { a, b, c }) {
       const sum = tensorAt(memory, c);
       const feeds = { a: tensorAt(memory, a), b: tensorAt(memory, b), c: sum };
@@ -67,10 +71,29 @@ export function productsOf(forms: Forms, inPlace: boolean): Products {
         throw new TypeError(`Expected a float64 product, got ${y?.type}`);
       doublesAt(memory, c).set(y.data);
     },
-    async release() {
-      for (const session of Object.values(forms)) await session.release();
-    },
+    release: () => releaseAll(forms),
   };
+}
+
+/** Products of floats by these graphs, added up in doubles here. */
+function floatProductsOf(forms: Forms): Products {
+  const floatsAt = (memory: ArrayBuffer, place: Place) =>
+    new Tensor("float32", new Float32Array(doublesAt(memory, place)), [place.rows, place.columns]);
+  return {
+    floats: true,
+    async add(form, memory, { a, b, c }) {
+      const { y } = await forms[form].run({ a: floatsAt(memory, a), b: floatsAt(memory, b) });
+      if (!(y?.data instanceof Float32Array))
+        throw new TypeError(`Expected a float32 product, got ${y?.type}`);
+      const sum = doublesAt(memory, c);
+      for (const [i, x] of y.data.entries()) sum[i] = (sum[i] ?? 0) + x;
+    },
+    release: () => releaseAll(forms),
+  };
+}
+
+async function releaseAll(forms: Forms): Promise<void> {
+  for (const session of Object.values(forms)) await session.release();
 }
 
 async function allocateOnce(): Promise<void> {
@@ -89,12 +112,14 @@ async function allocateOnce(): Promise<void> {
 
 function openForm(form: Form, provider: ProviderName): Promise<InferenceSession> {
   const g = new Graph();
+  const { float64 } = PROVIDERS[provider];
+  const type = float64 ? "float64" : "float32";
   const transposeA = form === "tn";
   const transposeB = form === "nt";
-  const a = g.input("a", "float64", transposeA ? ["k", "m"] : ["m", "k"]);
-  const b = g.input("b", "float64", transposeB ? ["n", "k"] : ["k", "n"]);
-  const c = g.input("c", "float64", ["m", "n"]);
-  g.output("y", gemm(g, [a, b], { transposeA, transposeB, plus: c }));
+  const a = g.input("a", type, transposeA ? ["k", "m"] : ["m", "k"]);
+  const b = g.input("b", type, transposeB ? ["n", "k"] : ["k", "n"]);
+  const plus = float64 ? g.input("c", type, ["m", "n"]) : null;
+  g.output("y", gemm(g, [a, b], { transposeA, transposeB, plus }));
   return open(form, g, provider);
 }
 
@@ -107,6 +132,8 @@ function open(name: string, g: Graph, provider: ProviderName): Promise<Inference
     enableMemPattern: false,
     enableCpuMemArena: false,
     logSeverityLevel: 4,
+    // A device computes all of it, or says that it cannot.
+    extra: { session: { disable_cpu_ep_fallback: provider === "cpu" ? "0" : "1" } },
   });
 }
 

@@ -9,6 +9,8 @@ import {
   bandEigenvalues,
   descending,
   exponentOf,
+  FLOAT_EXPONENT_LIMIT,
+  FLOAT_HEADROOM_BITS,
   HEADROOM_BITS,
   newMemory,
   reserve,
@@ -17,6 +19,11 @@ import {
 } from "../../wasm/solver.ts";
 import { type HybridLayout, layOutHybrid } from "./layout.ts";
 import { addGram, largestOfDiagonal, reduceToBand, type StageOne } from "./stage-one.ts";
+
+// Of a Gram matrix of float products: what rounding moves a squared singular value by is taken as 2^-22 sigma_1^2, and
+// the sum of the smaller half, hence the SNR, must be known to 1e-4.
+const FLOAT_ROUNDOFF = 2 ** -23;
+const FLOAT_TOLERANCE = 1e-4;
 
 interface Work {
   readonly header: MatrixHeader;
@@ -73,7 +80,7 @@ export class HybridSolver {
       sizeBytes,
       held: layout.wide || !header.rereadable ? new Uint8Array(sizeBytes) : null,
       arrived: 0,
-      exponent: header.dtype === "F64" ? null : 0,
+      exponent: header.dtype === "F64" || this.#floats ? null : 0,
     };
   }
 
@@ -116,16 +123,29 @@ export class HybridSolver {
     if (layout.wide) await this.#foldColumns(work);
     else if (layout.m % layout.depth > 0) await this.#fold(work, layout.m % layout.depth);
     const values = await this.#fromGram(work);
-    if (gramSuffices(values, TOLERANCE.exact)) return values;
+    if (this.#suffices(values)) return values;
 
     this.#work = null;
     this.#memory = newMemory();
     this.#kernels = instantiateKernels(this.#module, this.#memory);
     this.#exact = new Solver(this.#module, "exact", this.#interrupted);
-    this.#exact.begin({ ...header, rereadable: true }, "triangle");
+    this.#exact.begin({ ...header, rereadable: true }, this.#floats ? "gram" : "triangle");
     if (work.held === null) return null;
-    this.#exact.append(work.held);
-    return this.#exact.finish();
+    for (;;) {
+      this.#exact.append(work.held);
+      const exact = this.#exact.finish();
+      if (exact !== null) return exact;
+    }
+  }
+
+  get #floats(): boolean {
+    return this.#products.gramProducts.floats;
+  }
+
+  #suffices(values: Float64Array): boolean {
+    return this.#floats
+      ? gramSuffices(values, FLOAT_TOLERANCE, FLOAT_ROUNDOFF)
+      : gramSuffices(values, TOLERANCE.exact);
   }
 
   #current(): Work {
@@ -188,10 +208,13 @@ export class HybridSolver {
 
   /** The factor by which to multiply the next values, of magnitude up to `max`; rescales what is folded in already. */
   #factor(work: Work, max: number): number {
-    if (work.header.dtype !== "F64") return 1; // the other types' values and their squares are well inside float64's range
+    // As doubles, the other types' values and their squares are well inside the range.
+    if (work.header.dtype !== "F64" && !this.#floats) return 1;
     if (max > 0) {
-      const exponent = exponentOf(max);
-      if (work.exponent !== null && exponent > work.exponent + HEADROOM_BITS) {
+      const limit = this.#floats ? FLOAT_EXPONENT_LIMIT : Infinity;
+      const exponent = Math.max(-limit, Math.min(limit, exponentOf(max)));
+      const headroom = this.#floats ? FLOAT_HEADROOM_BITS : HEADROOM_BITS;
+      if (work.exponent !== null && exponent > work.exponent + headroom) {
         const { blocks, blocksDoubles } = work.layout;
         this.#kernels.scale(blocks, blocksDoubles, 2 ** (2 * (work.exponent - exponent)));
         work.exponent = exponent;
