@@ -14,13 +14,22 @@ const { staging, provider }: WorkerStart & { readonly provider: ProviderName } =
 const control = new Int32Array(staging, 0, 1);
 const reply = (message: Reply) => port.postMessage(message);
 
-const products = await openProducts("cpu");
-const gramProducts = provider === "cpu" ? products : await openProducts(provider);
-const solver = new HybridSolver(
-  compileKernels().module,
-  { gramProducts, products },
-  () => Atomics.load(control, CLOSED_WORD) === 1,
-);
+interface Opened {
+  readonly solver: HybridSolver;
+  release(): Promise<void>;
+}
+
+async function open(): Promise<Opened> {
+  const products = await openProducts("cpu");
+  const gramProducts = provider === "cpu" ? products : await openProducts(provider);
+  const interrupted = () => Atomics.load(control, CLOSED_WORD) === 1;
+  return {
+    solver: new HybridSolver(compileKernels().module, { gramProducts, products }, interrupted),
+    async release() {
+      for (const each of new Set([products, gramProducts])) await each.release();
+    },
+  };
+}
 
 /** The matrix at work; null between matrices and after one has failed, when its remaining bytes are dropped. */
 let job: number | null = null;
@@ -37,7 +46,7 @@ async function attempt(step: () => void | Promise<void>): Promise<void> {
   }
 }
 
-async function finish(): Promise<void> {
+async function finish(solver: HybridSolver): Promise<void> {
   if (job === null) return;
   const values = await solver.finish();
   if (values === null) {
@@ -48,7 +57,7 @@ async function finish(): Promise<void> {
   job = null;
 }
 
-async function handle(request: Request): Promise<void> {
+async function handle({ solver, release }: Opened, request: Request): Promise<void> {
   switch (request.kind) {
     case "begin":
       job = request.job;
@@ -57,10 +66,9 @@ async function handle(request: Request): Promise<void> {
       await attempt(() => solver.append(slotBytes(staging, request.slot).subarray(0, request.sizeBytes)));
       return reply({ kind: "free", slot: request.slot });
     case "finish":
-      return attempt(finish);
+      return attempt(() => finish(solver));
     case "stop":
-      await products.release();
-      if (gramProducts !== products) await gramProducts.release();
+      await release();
       process.exit(0); // ends this thread alone; closing the port would do but for Deno, whose port has no close()
       return;
     default:
@@ -68,8 +76,10 @@ async function handle(request: Request): Promise<void> {
   }
 }
 
-// A step waits for the products that the one before it has asked for.
-let last: Promise<void> = Promise.resolve();
+// A step waits for the products that the one before it has asked for. Listening begins before the products are there:
+// Deno drops what nobody listens to.
+const opening = open();
+let last: Promise<unknown> = opening;
 port.on("message", (request: Request) => {
-  last = last.then(() => handle(request));
+  last = last.then(async () => handle(await opening, request));
 });
