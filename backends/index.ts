@@ -218,8 +218,12 @@ async function firstAvailable({
   throw new BackendUnavailableError(`Cannot use any backend: ${notes.join("; ")}`);
 }
 
-function withPrecision(backend: Backend, options: BackendOptions, notes: readonly string[]): OpenedBackend {
-  if (backend.precision === options.precision) return { backend, notes };
-  const note = `the backend ${backend.name} has no precision ${options.precision} in this version: it computes ${backend.precision}`;
+function withPrecision(
+  backend: Backend,
+  { precision, capability = "singularValues" }: OpenBackendOptions,
+  notes: readonly string[],
+): OpenedBackend {
+  if (capability !== "singularValues" || backend.precision === precision) return { backend, notes };
+  const note = `the backend ${backend.name} has no precision ${precision} in this version: it computes ${backend.precision}`;
   return { backend, notes: [...notes, note] };
 }

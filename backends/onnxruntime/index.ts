@@ -4,7 +4,7 @@ import type { Backend, BackendEntry, BackendOptions, GraphSession, GraphSource }
 import { BackendUnavailableError, UsageError } from "../../src/errors.ts";
 import { PROVIDERS, type Provider, providerAvailability } from "./providers.ts";
 
-// Counts up whenever this driver's numbers may change; the runtime's version is in package.json.
+// Counts up whenever this driver's numbers may change for another reason than the runtime and the kernels.
 const DRIVER_VERSION = "1";
 
 export const cpu: BackendEntry = entryOf(PROVIDERS.cpu);
@@ -14,7 +14,8 @@ export const webgpu: BackendEntry = entryOf(PROVIDERS.webgpu);
 function entryOf(provider: Provider): BackendEntry {
   return {
     name: provider.backend,
-    capabilities: ["session"],
+    capabilities: ["singularValues", "session"],
+    exact: provider.float64,
     computeDtypes: provider.computeDtypes,
     availability: () => providerAvailability(provider),
     open: (options) => openProvider(provider, options),
@@ -22,7 +23,7 @@ function entryOf(provider: Provider): BackendEntry {
 }
 
 async function openProvider(provider: Provider, options: BackendOptions): Promise<Backend> {
-  const { precision, threads = availableParallelism() } = options;
+  const { threads = availableParallelism() } = options;
   if (!Number.isSafeInteger(threads) || threads < 1) {
     throw new UsageError(
       `Cannot open the backend ${provider.backend} with ${threads} threads: expected a whole number from 1`,
@@ -35,6 +36,8 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
     );
   }
   const { openSession } = await import("./session.ts");
+  const { env } = await import("onnxruntime-node");
+  const pool = await openPool(provider, threads);
   const sessions = new Set<GraphSession>();
   let closed = false;
 
@@ -49,19 +52,34 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
 
   async function close(): Promise<void> {
     closed = true;
-    await Promise.all([...sessions].map((opened) => opened.close()));
+    await Promise.all([pool.close(), ...[...sessions].map((opened) => opened.close())]);
   }
 
   return {
     name: provider.backend,
     computeDtypes: provider.computeDtypes,
-    version: DRIVER_VERSION,
-    precision,
-    concurrency: 1,
+    version: `${DRIVER_VERSION}-${env.versions.node}-${pool.version}`,
+    precision: pool.precision,
+    concurrency: pool.concurrency,
+    singularValues: (matrix) => pool.singularValues(matrix),
     session,
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** The threads that compute singular values: the wasm backend's pool with threads of this driver's own. */
+async function openPool(
+  { backend, name, float64 }: Provider,
+  threads: number,
+): Promise<Backend & Required<Pick<Backend, "singularValues">>> {
+  const { WasmBackend } = await import("../wasm/pool.ts");
+  const url = new URL("./singular-values/worker.js", import.meta.url);
+  return new WasmBackend(threads, float64 ? "exact" : "fast", {
+    backend,
+    url,
+    workerData: { provider: name },
+  });
 }
 
 function closedError(provider: Provider): Error {

@@ -8,6 +8,14 @@ const TOLERANCE = 1e-9;
 /** The same for float products: half of what `fast` may be off. */
 const FLOAT_TOLERANCE = 5e-7;
 
+/** How a Gram matrix was computed, and how well the sum must be known. */
+export interface GramAccuracy {
+  /** Relative; default 1e-9. */
+  readonly tolerance?: number;
+  /** Half of what rounding moves a squared singular value by, over sigma_1^2; default 2^-53, for doubles. */
+  readonly roundoff?: number;
+}
+
 /**
  * Whether the sum of the smaller half is known to 1e-9. Rounding moves a squared singular value by about
  * 2^-52 sigma_1^2, hence sigma by 2^-53 sigma_1^2 / sigma, and by 2^-26 sigma_1 at most; the sum is taken to be off by
@@ -15,7 +23,10 @@ const FLOAT_TOLERANCE = 5e-7;
  *
  * @param values - descending, none negative.
  */
-export function gramSuffices(values: Float64Array): boolean {
+export function gramSuffices(
+  values: Float64Array,
+  { tolerance = TOLERANCE, roundoff = 2 ** -53 }: GramAccuracy = {},
+): boolean {
   const largest = values[0] ?? 0;
   if (largest === 0) return true;
   let sum = 0;
@@ -23,9 +34,9 @@ export function gramSuffices(values: Float64Array): boolean {
   for (const value of tailOf(values)) {
     const relative = value / largest;
     sum += relative;
-    error += Math.min(2 ** -53 / relative, 2 ** -26);
+    error += Math.min(roundoff / relative, Math.sqrt(2 * roundoff));
   }
-  return error <= TOLERANCE * sum;
+  return error <= tolerance * sum;
 }
 
 /** How far from its mean an error is taken to be. */

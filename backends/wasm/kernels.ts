@@ -139,6 +139,19 @@ export interface Kernels {
   combine(a: number, x: number, b: number, y: number, c: number, z: number, n: number): void;
   orthonormalize(x: number, ld: number, rows: number, n: number, column: number, r: number): void;
   jacobiSweep(g: number, rotation: number, order: number, ld: number, squares: number): number;
+  decodeTransposed(at: number, dtype: number, n: number, k: number, factor: number, out: number): void;
+  decode(at: number, dtype: number, count: number, factor: number, out: number): void;
+  factorBlocks(
+    blocks: number,
+    order: number,
+    w: number,
+    j: number,
+    band: number,
+    workspace: number,
+    reflectors: number,
+  ): void;
+  formUpdate(workspace: number, k: number, y: number, left: number, right: number): void;
+  blocksToPanels(blocks: number, order: number, w: number, o: number, gram: number, ld: number): void;
   readonly __heap_base: WebAssembly.Global;
 }
 
@@ -183,6 +196,11 @@ const FUNCTIONS = [
   "combine",
   "orthonormalize",
   "jacobiSweep",
+  "decodeTransposed",
+  "decode",
+  "factorBlocks",
+  "formUpdate",
+  "blocksToPanels",
 ] as const satisfies readonly (keyof Kernels)[];
 
 function areKernels(exports: object): exports is Kernels {

@@ -28,8 +28,18 @@ interface Asked {
   readonly reject: (error: unknown) => void;
 }
 
+/** Which thread a pool starts: one that speaks the protocol. */
+export interface PoolThread {
+  /** Name of the backend whose thread it is. */
+  readonly backend: string;
+  readonly url: URL;
+  /** What it is started with besides {@link WorkerStart}. */
+  readonly workerData: object;
+}
+
 /** Owns one thread and its staging area. One `singularValues`, or the steps of one truncated SVD, at a time. */
 export class PoolWorker {
+  readonly #backend: string;
   readonly #staging = new SharedArrayBuffer(STAGING_BYTES);
   readonly #worker: Worker;
   readonly #exited: Promise<void>;
@@ -43,17 +53,20 @@ export class PoolWorker {
   /** Why the thread is gone; null while it lives. */
   #death: Error | null = null;
 
-  constructor(precision: Precision) {
-    const workerData: WorkerStart = { staging: this.#staging, precision };
-    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { workerData });
+  constructor(precision: Precision, { backend, url, workerData }: PoolThread) {
+    this.#backend = backend;
+    const start: WorkerStart = { staging: this.#staging, precision };
+    this.#worker = new Worker(url, { workerData: { ...workerData, ...start } });
     this.#worker.on("message", (reply: Reply) => this.#receive(reply));
     this.#worker.on("error", (cause) =>
-      this.#die(new Error("A worker of the wasm backend crashed", { cause })),
+      this.#die(new Error(`A worker of the ${backend} backend crashed`, { cause })),
     );
     this.#exited = new Promise((resolve) => {
       this.#worker.on("exit", (code) => {
         this.#die(
-          new Error(`A worker of the wasm backend stopped before its matrix was done, with code ${code}`),
+          new Error(
+            `A worker of the ${backend} backend stopped before its matrix was done, with code ${code}`,
+          ),
         );
         resolve();
       });
@@ -87,7 +100,7 @@ export class PoolWorker {
   /** Has a step of a truncated SVD done; steps that are asked for meanwhile follow in order. */
   ask(step: SvdStep): Promise<SvdAnswer> {
     if (this.#death !== null) return Promise.reject(this.#death);
-    if (this.#closing) return Promise.reject(closedError());
+    if (this.#closing) return Promise.reject(this.#closedError());
     this.#worker.ref();
     const call = ++this.#calls;
     return new Promise((resolve, reject) => {
@@ -100,7 +113,7 @@ export class PoolWorker {
   async close(): Promise<void> {
     this.#closing = true;
     this.#worker.ref();
-    this.#rejectAll(closedError());
+    this.#rejectAll(this.#closedError());
     this.#wake();
     Atomics.store(new Int32Array(this.#staging, 0, 1), CLOSED_WORD, 1);
     this.#post({ kind: "stop" });
@@ -196,8 +209,8 @@ export class PoolWorker {
     this.#rejectAll(this.#death);
     this.#wake();
   }
-}
 
-function closedError(): Error {
-  return new Error("The wasm backend was closed");
+  #closedError(): Error {
+    return new Error(`The ${this.#backend} backend was closed`);
+  }
 }

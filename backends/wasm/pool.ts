@@ -4,7 +4,7 @@ import type { Backend, MatrixSource, Precision } from "../../src/backend.ts";
 import { checkSvd, type SvdOptions, type TruncatedSvd } from "../../src/backend-svd.ts";
 import { KERNELS_SOURCE_SHA256 } from "./kernels.wasm.ts";
 import { compileKernels } from "./kernels-module.ts";
-import { PoolWorker } from "./pool-worker.ts";
+import { type PoolThread, PoolWorker } from "./pool-worker.ts";
 import { computeSvd } from "./svd.ts";
 import { planSvd } from "./svd-plan.ts";
 
@@ -12,6 +12,12 @@ interface Waiting {
   readonly resolve: (worker: PoolWorker) => void;
   readonly reject: (error: Error) => void;
 }
+
+const WASM_THREAD: PoolThread = {
+  backend: "wasm",
+  url: new URL("./worker.js", import.meta.url),
+  workerData: {},
+};
 
 /**
  * The `wasm` backend, open. `fast` adds up the Gram matrix in float32 products and keeps what comes of it where its
@@ -29,10 +35,16 @@ export class WasmBackend implements Backend {
   readonly #inFlight = new Set<(error: Error) => void>();
   #closed: Promise<void> | null = null;
 
-  /** @param threads - worker threads, at least 1. */
-  constructor(threads: number, precision: Precision) {
+  readonly #thread: PoolThread;
+
+  /**
+   * @param threads - worker threads, at least 1.
+   * @param thread - the thread of another backend that is fed and answers in the same way.
+   */
+  constructor(threads: number, precision: Precision, thread = WASM_THREAD) {
     this.concurrency = threads;
     this.precision = precision;
+    this.#thread = thread;
     const build = `${KERNELS_SOURCE_SHA256.slice(0, 12)}${compileKernels().roundsOnce ? "-fma" : ""}`;
     this.version = `2-${build}${precision === "fast" ? "-f32" : ""}`;
   }
@@ -88,13 +100,13 @@ export class WasmBackend implements Backend {
   }
 
   async #closeAll(): Promise<void> {
-    for (const { reject } of this.#line.splice(0)) reject(closedError());
-    for (const stop of this.#inFlight) stop(closedError());
+    for (const { reject } of this.#line.splice(0)) reject(closedError(this.#thread));
+    for (const stop of this.#inFlight) stop(closedError(this.#thread));
     await Promise.all([...this.#all].map((worker) => worker.close()));
   }
 
   async #acquire(): Promise<PoolWorker> {
-    if (this.#closed !== null) throw closedError();
+    if (this.#closed !== null) throw closedError(this.#thread);
     const worker = this.#takeIdle() ?? this.#start();
     return worker ?? new Promise((resolve, reject) => this.#line.push({ resolve, reject }));
   }
@@ -110,7 +122,7 @@ export class WasmBackend implements Backend {
 
   #start(): PoolWorker | null {
     if (this.#all.size >= this.concurrency) return null;
-    const worker = new PoolWorker(this.precision);
+    const worker = new PoolWorker(this.precision, this.#thread);
     this.#all.add(worker);
     return worker;
   }
@@ -127,8 +139,8 @@ export class WasmBackend implements Backend {
   }
 }
 
-function closedError(): Error {
-  return new Error("The wasm backend was closed");
+function closedError({ backend }: PoolThread): Error {
+  return new Error(`The ${backend} backend was closed`);
 }
 
 function checkShape(shape: readonly [number, number]): void {

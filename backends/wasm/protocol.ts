@@ -23,16 +23,20 @@ export function slotBytes(staging: SharedArrayBuffer, slot: number): Uint8Array 
 }
 
 /**
- * To a worker. Each matrix is `begin`, `bytes` .., `finish`; `bytes` .., `finish` once more each time it says `again`. A
- * new `begin` drops what was in progress.
+ * To a worker that computes singular values. Each matrix is `begin`, `bytes` .., `finish`; `bytes` .., `finish` once more
+ * each time it says `again`. A new `begin` drops what was in progress.
  */
-export type Request =
+export type MatrixRequest =
   | { readonly kind: "begin"; readonly job: number; readonly header: MatrixHeader }
   | { readonly kind: "bytes"; readonly slot: number; readonly sizeBytes: number }
   | { readonly kind: "finish" }
-  /** A step of a truncated SVD; each is answered by `svd` or `svdFailed` with the same number. */
-  | { readonly kind: "svd"; readonly call: number; readonly step: SvdStep }
   | { readonly kind: "stop" };
+
+/** To a worker of this backend. */
+export type Request =
+  | MatrixRequest
+  /** A step of a truncated SVD; each is answered by `svd` or `svdFailed` with the same number. */
+  | { readonly kind: "svd"; readonly call: number; readonly step: SvdStep };
 
 /** From a worker. Each `bytes` is answered by `free`; each `finish` by `done` or, twice at most, `again`. */
 export type Reply =

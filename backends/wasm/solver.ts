@@ -13,10 +13,10 @@ const PAGE_BYTES = 65536;
 // A memory that is larger by this than what the next matrix needs is given back first.
 const SPARE_BYTES = 64 * 2 ** 20;
 // Values of a float64 matrix are scaled to stay below 2^64: squares neither overflow nor vanish.
-const HEADROOM_BITS = 64;
+export const HEADROOM_BITS = 64;
 // Floats are scaled by at most 2^120, itself a float, to stay below 2^57: 32 squares of them add up below 2^120.
-const FLOAT_HEADROOM_BITS = 56;
-const FLOAT_EXPONENT_LIMIT = 120;
+export const FLOAT_HEADROOM_BITS = 56;
+export const FLOAT_EXPONENT_LIMIT = 120;
 // Elements checked for NaN, and columns made bidiagonal, between two looks at the interruption.
 const CHECKED_ELEMENTS = 2 ** 22;
 const BIDIAGONAL_STEPS = 16;
@@ -58,8 +58,12 @@ export class Solver {
     this.#kernels = instantiateKernels(module, this.#memory);
   }
 
-  /** Starts a matrix, dropping one in progress. Throws MatrixError when it does not fit WebAssembly's 4 GiB. */
-  begin(header: MatrixHeader): void {
+  /**
+   * Starts a matrix, dropping one in progress; with `triangle` by the way that does not square.
+   *
+   * @throws MatrixError when it does not fit WebAssembly's 4 GiB.
+   */
+  begin(header: MatrixHeader, target: Target = this.#targetOf(header)): void {
     this.#work = null;
     const layout = layOut(header, this.#kernels);
     this.#reserve(layout.sizeBytes);
@@ -67,19 +71,24 @@ export class Solver {
       header,
       layout,
       dtype: DTYPE_NUMBER[header.dtype],
-      target: "gram",
+      target,
       arrived: 0,
       folded: 0,
       exponent: null,
     };
-    this.#aim(this.#work, this.#precision === "fast" && header.dtype !== "F64" ? "floats" : "gram");
+    this.#aim(this.#work, target);
+  }
+
+  #targetOf({ dtype }: MatrixHeader): Target {
+    return this.#precision === "fast" && dtype !== "F64" ? "floats" : "gram";
   }
 
   /** Takes the next bytes, cut anywhere. Throws MatrixError at NaN and Infinity, RangeError at bytes past its end. */
   append(bytes: Uint8Array): void {
     const work = this.#current();
     const { layout } = work;
-    if (work.arrived + bytes.length > sizeOf(work)) throw wrongSize(work, work.arrived + bytes.length);
+    if (work.arrived + bytes.length > sizeOf(work.header))
+      throw wrongSize(work.header, work.arrived + bytes.length);
     for (let at = 0; at < bytes.length; ) {
       const held = work.arrived - work.folded;
       const part = bytes.subarray(at, at + layout.blockBytes - held);
@@ -97,7 +106,7 @@ export class Solver {
    */
   finish(): Float64Array<ArrayBuffer> | null {
     const work = this.#current();
-    if (work.arrived !== sizeOf(work)) throw wrongSize(work, work.arrived);
+    if (work.arrived !== sizeOf(work.header)) throw wrongSize(work.header, work.arrived);
     for (;;) {
       this.#foldRest(work);
       if (work.target === "triangle") return this.#fromTriangle(work);
@@ -146,20 +155,10 @@ export class Solver {
   }
 
   #reserve(sizeBytes: number): void {
-    if (this.#memory.buffer.byteLength > sizeBytes + SPARE_BYTES) {
-      this.#memory = newMemory();
-      this.#kernels = instantiateKernels(this.#module, this.#memory);
-    }
-    const missing = Math.ceil((sizeBytes - this.#memory.buffer.byteLength) / PAGE_BYTES);
-    if (missing <= 0) return;
-    try {
-      this.#memory.grow(missing);
-    } catch (cause) {
-      const mib = Math.ceil(sizeBytes / 2 ** 20);
-      throw new Error(`Cannot reserve ${mib} MiB for a matrix; use fewer threads or free some memory`, {
-        cause,
-      });
-    }
+    const memory = reserve(this.#memory, sizeBytes);
+    if (memory === this.#memory) return;
+    this.#memory = memory;
+    this.#kernels = instantiateKernels(this.#module, memory);
   }
 
   #checkInterrupted(): void {
@@ -267,7 +266,7 @@ export class Solver {
 
   #fromGram({ target, layout, exponent }: Work): Float64Array<ArrayBuffer> {
     const kernels = this.#kernels;
-    const { n, order, ld, square, band, bandDoubles, workspace, diagonal, beside, signs, product } = layout;
+    const { n, order, ld, square, band, bandDoubles, workspace, signs, product } = layout;
     if (target === "floats") kernels.setDiagonal(square, n, ld, layout.lengths);
     const max = kernels.gramMax(square, n, ld);
     if (max === 0) return new Float64Array(n);
@@ -281,22 +280,8 @@ export class Solver {
       this.#checkInterrupted();
       kernels.reducePanel(square, ld, order, j, band, workspace);
     }
-    for (let s0 = 0; s0 < n - 1; s0 += kernels.sweepGroup()) {
-      this.#checkInterrupted();
-      kernels.chaseBulges(band, n, s0);
-    }
-    const bandLd = kernels.bandLd();
-    const b = new Float64Array(this.#memory.buffer, band, bandDoubles);
-    const d = new Float64Array(this.#memory.buffer, diagonal, n);
-    const e = new Float64Array(this.#memory.buffer, beside, n);
-    for (let i = 0; i < n; i++) {
-      d[i] = b[i * bandLd] ?? 0;
-      e[i] = b[i * bandLd + 1] ?? 0;
-    }
-    if (kernels.ql(n, diagonal, beside) < 0) {
-      throw new Error(`The eigenvalues of a tridiagonal matrix of order ${n} did not converge`);
-    }
-    return descending(d, (value) => Math.sqrt(Math.max(value, 0)), half + (exponent ?? 0));
+    const eigenvalues = bandEigenvalues(kernels, this.#memory.buffer, layout, () => this.#checkInterrupted());
+    return descending(eigenvalues, (value) => Math.sqrt(Math.max(value, 0)), half + (exponent ?? 0));
   }
 
   #fromTriangle({ layout, exponent }: Work): Float64Array<ArrayBuffer> {
@@ -323,12 +308,67 @@ export class Solver {
   }
 }
 
-function newMemory(): WebAssembly.Memory {
+export function newMemory(): WebAssembly.Memory {
   return new WebAssembly.Memory({ initial: 2, maximum: 65536 });
 }
 
+/** A memory of at least that size: this one, or a new one when it is much too large. Throws an Error when there is none. */
+export function reserve(before: WebAssembly.Memory, sizeBytes: number): WebAssembly.Memory {
+  const memory = before.buffer.byteLength > sizeBytes + SPARE_BYTES ? newMemory() : before;
+  const missing = Math.ceil((sizeBytes - memory.buffer.byteLength) / PAGE_BYTES);
+  if (missing <= 0) return memory;
+  try {
+    memory.grow(missing);
+    return memory;
+  } catch (cause) {
+    const mib = Math.ceil(sizeBytes / 2 ** 20);
+    throw new Error(`Cannot reserve ${mib} MiB for a matrix; use fewer threads or free some memory`, {
+      cause,
+    });
+  }
+}
+
+/**
+ * The eigenvalues of the symmetric matrix of order `n` whose band lies at `band`, in no order: a view of `diagonal`.
+ *
+ * @throws Error when the iteration does not converge.
+ */
+export function bandEigenvalues(
+  kernels: Kernels,
+  memory: ArrayBuffer,
+  {
+    n,
+    band,
+    bandDoubles,
+    diagonal,
+    beside,
+  }: Pick<Layout, "n" | "band" | "bandDoubles" | "diagonal" | "beside">,
+  checkInterrupted: () => void,
+): Float64Array {
+  for (let s0 = 0; s0 < n - 1; s0 += kernels.sweepGroup()) {
+    checkInterrupted();
+    kernels.chaseBulges(band, n, s0);
+  }
+  const bandLd = kernels.bandLd();
+  const b = new Float64Array(memory, band, bandDoubles);
+  const d = new Float64Array(memory, diagonal, n);
+  const e = new Float64Array(memory, beside, n);
+  for (let i = 0; i < n; i++) {
+    d[i] = b[i * bandLd] ?? 0;
+    e[i] = b[i * bandLd + 1] ?? 0;
+  }
+  if (kernels.ql(n, diagonal, beside) < 0) {
+    throw new Error(`The eigenvalues of a tridiagonal matrix of order ${n} did not converge`);
+  }
+  return d;
+}
+
 /** f(x) 2^exponent of all x, largest first. */
-function descending(xs: Float64Array, f: (x: number) => number, exponent: number): Float64Array<ArrayBuffer> {
+export function descending(
+  xs: Float64Array,
+  f: (x: number) => number,
+  exponent: number,
+): Float64Array<ArrayBuffer> {
   const values = Float64Array.from(xs, (x) => f(x) * 2 ** exponent);
   return values.sort().reverse();
 }
@@ -338,13 +378,13 @@ function blockAt({ layout, folded }: Work): number {
   return layout.raw + (layout.whole && !layout.wide ? folded : 0);
 }
 
-function sizeOf({ header }: Work): number {
-  return header.shape[0] * header.shape[1] * floatDTypeBytes(header.dtype);
+function sizeOf({ shape, dtype }: MatrixHeader): number {
+  return shape[0] * shape[1] * floatDTypeBytes(dtype);
 }
 
-function wrongSize(work: Work, got: number): RangeError {
-  const { shape, dtype } = work.header;
-  const expected = sizeOf(work);
+export function wrongSize(header: MatrixHeader, got: number): RangeError {
+  const { shape, dtype } = header;
+  const expected = sizeOf(header);
   return new RangeError(
     `Cannot read a ${shape[0]} x ${shape[1]} matrix of ${dtype}: ` +
       `expected ${expected} bytes of rows, got ${got > expected ? "at least" : "only"} ${got}`,
@@ -352,7 +392,7 @@ function wrongSize(work: Work, got: number): RangeError {
 }
 
 /** e such that 2^e <= x < 2^(e + 1), kept within +-1000: a power of two and its inverse are then both finite. */
-function exponentOf(x: number): number {
+export function exponentOf(x: number): number {
   const bits = new DataView(new ArrayBuffer(8));
   bits.setFloat64(0, x);
   return Math.max(-1000, Math.min(1000, ((bits.getUint16(0) >> 4) & 0x7ff) - 1023));

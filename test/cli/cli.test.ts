@@ -48,7 +48,7 @@ describe("bad usage", () => {
     [["scan", MODEL, "--presicion", "fast"], /Unknown option --presicion; did you mean --precision\?/],
     [["scna"], /Unknown command scna; did you mean scan\?/],
     [["--hlep"], /did you mean --help\?/],
-    [["scan", MODEL, "--backend", "cuda", "--json"], /cuda/],
+    [["scan", MODEL, "--backend", "gpu", "--json"], /"gpu": there is no such backend/],
     [
       ["scan", "nosuchfolder"],
       /"nosuchfolder": there is no such folder, and a model on the Hub is named org\/name/,

@@ -3,26 +3,7 @@
 //
 // With V T V^T the block reflector of a panel's QR factorisation: Y = A V, S = T^T (V^T Y) T, X = Y T - V S / 2,
 // A -= V X^T + X V^T (Bischof, Lang and Sun, A framework for symmetric band reduction, ACM TOMS 26, 2000).
-//
-// The workspace of a panel of k rows:
-//   v       k x b, column-major: the panel, then the reflectors with their zeros and ones in place
-//   packed  the same reflectors, packed for products over rows: packed[(c / 4 * k + i) * 4 + c % 4]
-//   vxv     panels of 4 rows, 3b columns each, [V | X | V]: V X^T + X V^T is one product of depth 2b. X's place holds Y
-//           first. Two of them by turns: a panel's update waits for the next panel's V, so that A is read once for both.
-//   r, t, vty, vtv, w   b x b, column-major;  ts  2b x b, packed
-//   above   the transpose of a block of A below the diagonal, in panel format
-#include "kernels.h"
-
-enum { b = BAND, BLOCK = 32 };  // BLOCK: panels of 4 to a side of a cache block
-
-typedef struct {
-  double r[b * b], t[b * b], vty[b * b], vtv[b * b], w[b * b];
-  double ts[2 * b * b];
-  double rows[4 * b];
-  double above[16 * BLOCK * BLOCK];
-  double tau[b], t8[EIGHT * EIGHT];
-  double matrices[];  // v, packed, vxv, vxv
-} Workspace;
+#include "band.h"
 
 // Doubles that reduce_panel needs for a matrix of order n.
 EXPORT(bandWorkspace) int band_workspace(int n) { return sizeof(Workspace) / 8 + n * b * 8; }
@@ -61,7 +42,7 @@ static NOINLINE void apply8(double *v, int k, int c0, const double *t8) {
 }
 
 // QR factorisation of the panel v (k x b, k >= b): the reflectors stay in v, R goes to r.
-static void factor_panel(double *v, int k, double *tau, double *r, double *t8) {
+void factor_panel(double *v, int k, double *tau, double *r, double *t8) {
   for (int c0 = 0; c0 < b; c0 += EIGHT) {
     factor8(v, k, c0, tau, r, t8);
     apply8(v, k, c0, t8);
@@ -84,7 +65,7 @@ static void gather_panel(const double *g, int ld, int j, int k, double *v) {
   }
 }
 
-static void pack_reflectors(const double *v, int k, double *packed, double *vxv) {
+void pack_reflectors(const double *v, int k, double *packed, double *vxv) {
   for (int p = 0; p < k / 4; p++) {
     double *slot = vxv + (long)p * 12 * b;
     for (int c = 0; c < b; c++) {
@@ -151,7 +132,7 @@ static void put_tile(const double *tile, double *matrix, int row, int column) {
 }
 
 // ws->ts = [-S / 2; T], packed, from V^T Y and V^T V.
-static void small_matrices(Workspace *ws, int k, const double *packed, const double *vxv) {
+void small_matrices(Workspace *ws, int k, const double *packed, const double *vxv) {
   double tile[16];
   for (int c = 0; c < b; c += 4)
     for (int e = 0; e < b; e += 4) {
@@ -179,7 +160,7 @@ static void small_matrices(Workspace *ws, int k, const double *packed, const dou
 }
 
 // X = [V | Y] [-S / 2; T], over Y.
-static void form_x(Workspace *ws, int k, double *vxv) {
+void form_x(Workspace *ws, int k, double *vxv) {
   for (int p = 0; p < k / 4; p++) {
     double *slot = vxv + (long)p * 12 * b;
     __builtin_memset(ws->rows, 0, sizeof ws->rows);

@@ -166,3 +166,74 @@ EXPORT(packColumns) void pack_columns(const char *a, int dtype, int n, int m, in
     default: pack_columns_as(a, n, m, k0, k, factor, out, BF16);
   }
 }
+
+// A tall matrix: a is k x n, row-major and contiguous; its transpose goes to out, n x k. Eight columns at a time, as many
+// rows of out as the first cache holds lines of at a distance that is a power of two. Where 4 does not divide k, rows are
+// read twice; k < 4 spills up to three zeros into the next row, which is written after it, or past the end.
+static inline __attribute__((always_inline)) void decode_transposed_as(const char *a, int n, int k, double factor,
+                                                                       double *out, int dtype) {
+  const int bytes = element_bytes(dtype);
+  const pair f = wasm_f64x2_splat(factor);
+  for (int j0 = 0; j0 < n; j0 += 8)
+    for (int i0 = 0; i0 < k; i0 += 4) {
+      const int i = k < 4 ? 0 : min_int(i0, k - 4);
+      for (int j = j0; j < min_int(j0 + 8, n); j += 4) {
+        const char *s = a + ((unsigned long)i * n + j) * bytes;
+        double *o = out + (long)j * k + i;
+        const int left = n - j;
+        pair low[4], high[4];
+        for (int r = 0; r < 4; r++, s += (long)n * bytes) {
+          if (i + r >= k) low[r] = high[r] = ZERO;
+          else if (left >= 4) load4(s, dtype, &low[r], &high[r]);
+          else load_rest(s, dtype, left, &low[r], &high[r]);
+          low[r] = MUL(low[r], f);
+          high[r] = MUL(high[r], f);
+        }
+        STORE(o, LOW(low[0], low[1]));
+        STORE(o + 2, LOW(low[2], low[3]));
+        if (left > 1) {
+          STORE(o + k, HIGH(low[0], low[1]));
+          STORE(o + k + 2, HIGH(low[2], low[3]));
+        }
+        if (left > 2) {
+          STORE(o + 2L * k, LOW(high[0], high[1]));
+          STORE(o + 2L * k + 2, LOW(high[2], high[3]));
+        }
+        if (left > 3) {
+          STORE(o + 3L * k, HIGH(high[0], high[1]));
+          STORE(o + 3L * k + 2, HIGH(high[2], high[3]));
+        }
+      }
+    }
+}
+
+EXPORT(decodeTransposed) void decode_transposed(const char *a, int dtype, int n, int k, double factor, double *out) {
+  switch (dtype) {
+    case F64: decode_transposed_as(a, n, k, factor, out, F64); break;
+    case F32: decode_transposed_as(a, n, k, factor, out, F32); break;
+    case F16: decode_transposed_as(a, n, k, factor, out, F16); break;
+    default: decode_transposed_as(a, n, k, factor, out, BF16);
+  }
+}
+
+// count elements, in their order.
+static inline __attribute__((always_inline)) void decode_as(const char *a, int count, double factor, double *out, int dtype) {
+  const int bytes = element_bytes(dtype);
+  const pair f = wasm_f64x2_splat(factor);
+  for (int i = 0; i < count; i += 4, a += 4 * bytes, out += 4) {
+    pair low, high;
+    if (count - i >= 4) load4(a, dtype, &low, &high);
+    else load_rest(a, dtype, count - i, &low, &high);
+    STORE(out, MUL(low, f));  // past the end: up to three zeros
+    STORE(out + 2, MUL(high, f));
+  }
+}
+
+EXPORT(decode) void decode(const char *a, int dtype, int count, double factor, double *out) {
+  switch (dtype) {
+    case F64: decode_as(a, count, factor, out, F64); break;
+    case F32: decode_as(a, count, factor, out, F32); break;
+    case F16: decode_as(a, count, factor, out, F16); break;
+    default: decode_as(a, count, factor, out, BF16);
+  }
+}

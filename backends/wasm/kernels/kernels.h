@@ -25,6 +25,8 @@ typedef v128_t pair;  // two doubles
 #define ADD wasm_f64x2_add
 #define SUB wasm_f64x2_sub
 #define MUL wasm_f64x2_mul
+#define LOW(x, y) wasm_i64x2_shuffle(x, y, 0, 2)
+#define HIGH(x, y) wasm_i64x2_shuffle(x, y, 1, 3)
 // The lower and the upper two of four floats, as doubles.
 #define PROMOTE_LOW(v) wasm_f64x2_promote_low_f32x4(v)
 #define PROMOTE_HIGH(v) wasm_f64x2_promote_low_f32x4(wasm_i32x4_shuffle(v, v, 2, 3, 2, 3))
@@ -44,7 +46,9 @@ static inline int min_int(int a, int b) { return a < b ? a : b; }
 
 // The order of G is padded to a multiple of BAND, the half-bandwidth between the two stages, which is also the number
 // of columns that stage one factors at once.
+#ifndef BAND
 #define BAND 32
+#endif
 // Rows of the band's column-major storage: the band, the bulge below it, and two to keep columns off each other's sets.
 #define BAND_LD (2 * BAND + 2)
 

@@ -31,9 +31,6 @@ NOINLINE void tile_add(const double *a, const double *b, double *c, int k) {
   STORE(c + 14, ADD(LOAD(c + 14), c13));
 }
 
-#define LOW(x, y) wasm_i64x2_shuffle(x, y, 0, 2)
-#define HIGH(x, y) wasm_i64x2_shuffle(x, y, 1, 3)
-
 // c -= a^T b, and t = c^T: the tile on the other side of the diagonal of a symmetric matrix.
 NOINLINE void tile_subtract_mirrored(const double *a, const double *b, double *c, double *t, int k) {
   TILE_PRODUCT

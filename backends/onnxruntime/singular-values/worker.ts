@@ -1,0 +1,91 @@
+// A thread that computes singular values with ONNX Runtime's products: one matrix at a time. Speaks the protocol of the
+// wasm backend's threads and is started by its pool.
+import { parentPort, workerData } from "node:worker_threads";
+import { MatrixError } from "../../../src/errors.ts";
+import { compileKernels } from "../../wasm/kernels-module.ts";
+import {
+  CLOSED_WORD,
+  type MatrixRequest,
+  type Reply,
+  slotBytes,
+  type WorkerStart,
+} from "../../wasm/protocol.ts";
+import type { ProviderName } from "../providers.ts";
+import { openProducts } from "./products.ts";
+import { HybridSolver } from "./solver.ts";
+
+const port = parentPort;
+if (port === null) throw new Error("worker.js is started by the onnxruntime backend, not by hand");
+const { staging, provider }: WorkerStart & { readonly provider: ProviderName } = workerData;
+const control = new Int32Array(staging, 0, 1);
+const reply = (message: Reply) => port.postMessage(message);
+
+interface Opened {
+  readonly solver: HybridSolver;
+  release(): Promise<void>;
+}
+
+async function open(): Promise<Opened> {
+  const products = await openProducts("cpu");
+  const gramProducts = provider === "cpu" ? products : await openProducts(provider);
+  const interrupted = () => Atomics.load(control, CLOSED_WORD) === 1;
+  return {
+    solver: new HybridSolver(compileKernels().module, { gramProducts, products }, interrupted),
+    async release() {
+      for (const each of new Set([products, gramProducts])) await each.release();
+    },
+  };
+}
+
+/** The matrix at work; null between matrices and after one has failed, when its remaining bytes are dropped. */
+let job: number | null = null;
+
+async function attempt(step: () => void | Promise<void>): Promise<void> {
+  const attempted = job;
+  if (attempted === null) return;
+  try {
+    await step();
+  } catch (error) {
+    job = null;
+    if (error instanceof MatrixError) reply({ kind: "refused", job: attempted, message: error.message });
+    else reply({ kind: "failed", job: attempted, error });
+  }
+}
+
+async function finish(solver: HybridSolver): Promise<void> {
+  if (job === null) return;
+  const values = await solver.finish();
+  if (values === null) {
+    reply({ kind: "again", job });
+    return;
+  }
+  reply({ kind: "done", job, values });
+  job = null;
+}
+
+async function handle({ solver, release }: Opened, request: MatrixRequest): Promise<void> {
+  switch (request.kind) {
+    case "begin":
+      job = request.job;
+      return attempt(() => solver.begin(request.header));
+    case "bytes":
+      await attempt(() => solver.append(slotBytes(staging, request.slot).subarray(0, request.sizeBytes)));
+      return reply({ kind: "free", slot: request.slot });
+    case "finish":
+      return attempt(() => finish(solver));
+    case "stop":
+      await release();
+      process.exit(0); // ends this thread alone; closing the port would do but for Deno, whose port has no close()
+      return;
+    default:
+      request satisfies never;
+  }
+}
+
+// A step waits for the products that the one before it has asked for. Listening begins before the products are there:
+// Deno drops what nobody listens to.
+const opening = open();
+let last: Promise<unknown> = opening;
+port.on("message", (request: MatrixRequest) => {
+  last = last.then(async () => handle(await opening, request));
+});

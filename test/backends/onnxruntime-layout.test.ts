@@ -1,0 +1,49 @@
+// What one matrix takes of the memory of a thread that computes singular values with ONNX Runtime.
+import { describe, expect, it } from "vitest";
+import { layOutHybrid } from "../../backends/onnxruntime/singular-values/layout.ts";
+import { instantiateKernels } from "../../backends/wasm/kernels.ts";
+import { compileKernels } from "../../backends/wasm/kernels-module.ts";
+import { STAGING_BYTES } from "../../backends/wasm/protocol.ts";
+import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
+
+const memory = new WebAssembly.Memory({ initial: 4, maximum: 4 });
+const kernels = instantiateKernels(compileKernels().module, memory);
+
+type Shape = readonly [rows: number, columns: number];
+
+/** Memory of a matrix in flight over that of the matrix in float64. */
+function timesFloat64(shape: Shape, dtype: "F32" | "BF16", isHeld: boolean): number {
+  const { sizeBytes } = layOutHybrid({ shape, dtype, rereadable: !isHeld }, kernels);
+  const heldBytes = isHeld ? shape[0] * shape[1] * floatDTypeBytes(dtype) : 0;
+  return (sizeBytes + STAGING_BYTES + heldBytes) / (8 * shape[0] * shape[1]);
+}
+
+describe("layOutHybrid()", () => {
+  for (const [shape, most] of [
+    [[2048, 2048], 1.7],
+    [[4096, 4096], 1.1],
+    [[14336, 4096], 0.32],
+    [[128256, 8192], 0.06],
+  ] as const) {
+    it(`takes ${most} times a ${shape.join(" x ")} matrix in float64 when its rows can be read again`, () => {
+      for (const dtype of ["F32", "BF16"] as const) {
+        expect(timesFloat64(shape, dtype, false)).toBeLessThanOrEqual(most);
+      }
+    });
+  }
+
+  it("takes at most 2.5 times a matrix in float64 where its bytes are held as well", () => {
+    for (const shape of [
+      [1024, 4096],
+      [2048, 2048],
+      [4096, 4096],
+      [4096, 14336],
+      [14336, 4096],
+      [131072, 4096],
+    ] as const) {
+      for (const dtype of ["F32", "BF16"] as const) {
+        expect(timesFloat64(shape, dtype, true), `${shape.join(" x ")} ${dtype}`).toBeLessThanOrEqual(2.5);
+      }
+    }
+  });
+});

@@ -1,0 +1,235 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { cpu, cuda, webgpu } from "../../backends/onnxruntime/index.ts";
+import { type Form, openForms, productsOf } from "../../backends/onnxruntime/singular-values/products.ts";
+import * as wasm from "../../backends/wasm/index.ts";
+import type { Backend, MatrixSource } from "../../src/backend.ts";
+import { MatrixError } from "../../src/errors.ts";
+import { spectrumStatistics } from "../../src/snr/estimators.ts";
+import { expectExact, singularValues, testBackend } from "./conformance.ts";
+import { drawMatrix, encode, fixture, matrixOfSpectrum, sourceOf } from "./matrices.ts";
+
+testBackend(cpu);
+if ((await cuda.availability()).ok) testBackend(cuda);
+
+describe("the onnxruntime-cpu backend, in particular", () => {
+  let backend: Backend;
+  let oracle: Backend;
+  beforeAll(async () => {
+    backend = await cpu.open({ precision: "exact", threads: 2 });
+    oracle = await wasm.open({ precision: "exact", threads: 2 });
+  });
+  afterAll(() => Promise.all([backend.close(), oracle.close()]));
+
+  for (const { shape, dtype, seed, values } of fixture.lapackLarge) {
+    it(`is within 1e-13 sigma_1^2 of LAPACK for ${shape.join("x")} of ${dtype}`, async () => {
+      expectExact(await singularValues(backend, sourceOf(drawMatrix(shape, dtype, seed), dtype)), values);
+    });
+  }
+
+  // Orders above 640 are reduced block column by block column, the last one narrower than the others.
+  it("finds a spectrum that is known, of a matrix of several block columns", async () => {
+    const values = Array.from({ length: 811 }, (_, i) => 3 - i / 400);
+    for (const shape of [
+      [811, 1300],
+      [1300, 811],
+    ] as const) {
+      const source = sourceOf(matrixOfSpectrum(shape, values, 11), "F64", 100);
+      expectExact(await singularValues(backend, source), values);
+    }
+  });
+
+  it("agrees with the wasm backend where orders and depths are no multiples of anything", async () => {
+    for (const [shape, dtype] of [
+      [[641, 641], "F32"],
+      [[1027, 771], "BF16"],
+      [[2051, 645], "F16"],
+      [[897, 1025], "F64"],
+      [[1100, 1100], "BF16"],
+    ] as const) {
+      const matrix = drawMatrix(shape, dtype, shape[0]);
+      const expected = await singularValues(oracle, sourceOf(matrix, dtype));
+      expectExact(await singularValues(backend, sourceOf(matrix, dtype, 300)), [...expected]);
+    }
+  });
+
+  it("computes again, without squaring, what its Gram matrix is too coarse for", async () => {
+    const values = Array.from({ length: 700 }, (_, i) => (i === 0 ? 1 : 1e-5 * (1 - i / 1400)));
+    for (const shape of [
+      [700, 720],
+      [720, 700],
+    ] as const) {
+      const bytes = encode(matrixOfSpectrum(shape, values, 12), "F64");
+      const sources: readonly MatrixSource[] = [
+        { shape, dtype: "F64", rows: [bytes] },
+        { shape, dtype: "F64", rows: [bytes], rereadable: true },
+      ];
+      for (const source of sources) {
+        const actual = await singularValues(backend, source);
+        for (const [i, value] of actual.entries()) {
+          expect(Math.abs(value - (values[i] ?? NaN))).toBeLessThan(1e-14);
+        }
+      }
+    }
+  });
+
+  it("gives the same bits after a larger and after a smaller matrix", async () => {
+    const single = await cpu.open({ precision: "exact", threads: 1 });
+    const source = () => sourceOf(drawMatrix([660, 700], "BF16", 3), "BF16");
+    const first = await singularValues(single, source());
+    await singularValues(single, sourceOf(drawMatrix([800, 801], "F32", 4), "F32"));
+    expect(await singularValues(single, source())).toEqual(first);
+    await singularValues(single, sourceOf(drawMatrix([2, 2], "F32", 4), "F32"));
+    expect(await singularValues(single, source())).toEqual(first);
+    await single.close();
+  });
+
+  it("computes as many matrices at once as it has threads", () => {
+    expect(backend.concurrency).toBe(2);
+  });
+
+  it("names the runtime and the kernels in its version", () => {
+    expect(backend.version).toMatch(/^\d+-\d+\.\d+\.\d+-\d+-[0-9a-f]{12}/);
+  });
+
+  it("refuses a matrix that WebAssembly cannot hold, and says the size", async () => {
+    const call = singularValues(backend, { shape: [34_000, 40_000], dtype: "BF16", rows: [] });
+    await expect(call).rejects.toThrow(/34000 x 40000 matrix of BF16: .* need \d+\.\d GiB/);
+    await expect(call).rejects.toThrow(MatrixError);
+  });
+
+  it("stops in the middle of a long matrix when closed", async () => {
+    const own = await cpu.open({ precision: "exact", threads: 1 });
+    const n = 1500;
+    const bytes = encode(drawMatrix([n, n], "BF16", 10), "BF16");
+    const call = singularValues(own, { shape: [n, n], dtype: "BF16", rows: [bytes], rereadable: true });
+    const rejected = expect(call).rejects.toThrow("The onnxruntime-cpu backend was closed");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const begun = performance.now();
+    await own.close();
+    await rejected;
+    expect(performance.now() - begun).toBeLessThan(1000);
+  });
+});
+
+describe("the webgpu backend", async () => {
+  const { ok } = await webgpu.availability();
+
+  /** Values of both, for sources that can be read twice. */
+  async function onBoth(source: MatrixSource): Promise<readonly [Float64Array, Float64Array]> {
+    const device = await webgpu.open({ precision: "fast", threads: 1 });
+    const oracle = await wasm.open({ precision: "exact", threads: 1 });
+    const values = [await singularValues(device, source), await singularValues(oracle, source)] as const;
+    await Promise.all([device.close(), oracle.close()]);
+    return values;
+  }
+
+  it.skipIf(!ok)("multiplies floats, and says so", async () => {
+    const device = await webgpu.open({ precision: "fast", threads: 1 });
+    expect(device).toMatchObject({
+      name: "webgpu",
+      precision: "fast",
+      version: expect.stringMatching(/-f32$/),
+    });
+    await device.close();
+  });
+
+  it.skipIf(!ok)("gives the SNR within 1e-4 of an ordinary matrix of any type", async () => {
+    for (const [shape, dtype] of [
+      [[300, 170], "F32"],
+      [[170, 1100], "BF16"],
+      [[90, 61], "F16"],
+      [[700, 660], "F64"],
+    ] as const) {
+      const rows = [encode(drawMatrix(shape, dtype, 21), dtype)];
+      const [values, truth] = await onBoth({ shape, dtype, rows, rereadable: true });
+      const [actual, expected] = [values, truth].map(
+        (each) => spectrumStatistics(each, shape).snr.spectrum ?? NaN,
+      );
+      expect(Math.abs((actual ?? NaN) / (expected ?? NaN) - 1)).toBeLessThan(1e-4);
+      for (const [i, value] of values.entries()) {
+        expect(Math.abs(value - (truth[i] ?? NaN))).toBeLessThan(1e-6 * (truth[0] ?? NaN));
+      }
+      // Eight bits times eight add up exactly in a float; 24 bits do not, so that this is the device's work.
+      if (dtype === "F32") expect(values).not.toEqual(truth);
+    }
+  });
+
+  it.skipIf(!ok)("takes values whose squares no float holds", async () => {
+    const unit = drawMatrix([200, 90], "F32", 22);
+    const rows = (power: number) => [
+      encode({ ...unit, elements: unit.elements.map((x) => x * 2 ** power) }, "F32"),
+    ];
+    const shape = unit.shape;
+    const [middle] = await onBoth({ shape, dtype: "F32", rows: rows(0), rereadable: true });
+    for (const power of [-100, 100]) {
+      const [values] = await onBoth({ shape, dtype: "F32", rows: rows(power), rereadable: true });
+      expect(values).toEqual(middle.map((value) => value * 2 ** power));
+    }
+  });
+
+  it.skipIf(!ok)("has wasm compute what floats are too coarse for, to the same bits", async () => {
+    const few = matrixOfSpectrum([80, 70], [1, ...Array<number>(69).fill(1e-3)], 23);
+    const less = matrixOfSpectrum([80, 70], [1, ...Array<number>(69).fill(1e-5)], 23);
+    for (const matrix of [few, less]) {
+      const rows = [encode(matrix, "F64")];
+      for (const rereadable of [true, false]) {
+        const [values, truth] = await onBoth({ shape: matrix.shape, dtype: "F64", rows, rereadable });
+        expect(values).toEqual(truth);
+      }
+    }
+  });
+
+  it.skipIf(!ok)("refuses NaN", async () => {
+    const bad = drawMatrix([30, 20], "F32", 24);
+    bad.elements[599] = NaN;
+    const device = await webgpu.open({ precision: "fast", threads: 1 });
+    await expect(singularValues(device, sourceOf(bad, "F32"))).rejects.toThrow(MatrixError);
+    await device.close();
+  });
+});
+
+describe("productsOf()", () => {
+  /** c + a b with either transposed, by the definition. */
+  function added(
+    form: Form,
+    [a, b, c]: readonly Float64Array[],
+    [m, n, k]: readonly [number, number, number],
+  ) {
+    return Float64Array.from({ length: m * n }, (_, at) => {
+      const [i, j] = [Math.floor(at / n), at % n];
+      let sum = c?.[at] ?? NaN;
+      for (let l = 0; l < k; l++) {
+        const x = a?.[form === "tn" ? l * m + i : i * k + l] ?? NaN;
+        sum += x * (b?.[form === "nt" ? j * k + l : l * n + j] ?? NaN);
+      }
+      return sum;
+    });
+  }
+
+  it("adds each form where the sum lies, in place or copied there, and touches nothing else", async () => {
+    const forms = await openForms("cpu");
+    const [m, n, k] = [7, 5, 9] as const;
+    for (const inPlace of [true, false]) {
+      const products = productsOf(forms, inPlace);
+      for (const form of ["nn", "tn", "nt"] as const) {
+        const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 }).buffer;
+        const all = new Float64Array(memory);
+        all.set(drawMatrix([1, all.length], "F32", 5).elements);
+        const expected = added(form, [all.slice(8), all.slice(100), all.slice(200)], [m, n, k]);
+        const before = all.slice();
+        const [rowsOfA, columnsOfA] = form === "tn" ? [k, m] : [m, k];
+        const [rowsOfB, columnsOfB] = form === "nt" ? [n, k] : [k, n];
+        await products.add(form, memory, {
+          a: { at: 64, rows: rowsOfA, columns: columnsOfA },
+          b: { at: 800, rows: rowsOfB, columns: columnsOfB },
+          c: { at: 1600, rows: m, columns: n },
+        });
+        for (const [i, x] of expected.entries())
+          expect(Math.abs((all[200 + i] ?? NaN) - x)).toBeLessThan(1e-14);
+        expect(all.subarray(0, 200)).toEqual(before.subarray(0, 200));
+        expect(all.subarray(200 + m * n)).toEqual(before.subarray(200 + m * n));
+      }
+    }
+    await productsOf(forms, true).release();
+  });
+});
