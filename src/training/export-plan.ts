@@ -181,6 +181,6 @@ export function graphSource(
     queryChunks: options.queryChunks ?? 4,
     headChunks: options.headChunks ?? 4,
     recompute: options.recompute ?? "none",
-    type: "float32",
+    type: options.computeDtype ?? "float32",
   };
 }
