@@ -16,6 +16,8 @@ export interface Provider {
    * of bfloat16 it knows casts and copies alone. WebGPU has no bfloat16; float16 needs a device with `shader-f16`.
    */
   readonly computeDtypes: readonly ComputeDType[];
+  /** Whether it decodes weights of 8-bit floats. CUDA takes scales by block for 4 bits alone, WebGPU has no such dtype. */
+  readonly float8: boolean;
   /** What to install or set where it cannot run. */
   readonly fix: string;
 }
@@ -27,6 +29,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     backend: "onnxruntime-cpu",
     int64: true,
     computeDtypes: ["float32", "float16"],
+    float8: true,
     fix: "use linux, Windows or macOS on a 64-bit processor that onnxruntime-node has a binary for (macOS: Apple silicon)",
   },
   cuda: {
@@ -34,6 +37,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     backend: "cuda",
     int64: true,
     computeDtypes: ["float32", "float16", "bfloat16"],
+    float8: false,
     fix: "on linux x64 with CUDA 12 and cuDNN 9, install the provider with `node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12`, or choose onnxruntime-cpu",
   },
   webgpu: {
@@ -41,6 +45,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     backend: "webgpu",
     int64: false,
     computeDtypes: ["float32", "float16"],
+    float8: false,
     fix: "install the graphics driver (on linux its Vulkan driver and libvulkan1), or choose onnxruntime-cpu",
   },
 };
