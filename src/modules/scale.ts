@@ -13,7 +13,7 @@ export interface MatrixScale extends BlockLayout {
 /**
  * The scales of an 8-bit matrix; null where it has none.
  *
- * @throws UsageError when they are no real numbers; RangeError when their shape does not fit the matrix.
+ * @throws UsageError when they are no real numbers, or their shape does not fit the matrix.
  */
 export function matrixScale(model: Model, { name, dtype, shape }: ModelTensor): MatrixScale | null {
   const scale = scaleOf(name, model.tensors);
@@ -25,7 +25,12 @@ export function matrixScale(model: Model, { name, dtype, shape }: ModelTensor): 
       `Cannot decode "${name}" of ${model.id}: its scales "${tensor.name}" are ${tensor.dtype}, expected F64, F32, F16 or BF16`,
     );
   const blockSize = blockSizeOf(model.config);
-  return { tensor, ...blockLayout({ shape: [rows, columns], scaleShape: tensor.shape, blockSize }) };
+  try {
+    return { tensor, ...blockLayout({ shape: [rows, columns], scaleShape: tensor.shape, blockSize }) };
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new UsageError(`Cannot decode "${name}" of ${model.id} by "${tensor.name}": ${reason}`, { cause });
+  }
 }
 
 /** `quantization_config.weight_block_size` of a config; undefined where it states none. */

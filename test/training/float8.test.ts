@@ -227,7 +227,7 @@ test.each([
     `${UP}_scale_inv`,
     { shape: [2, 3] },
     {},
-    /a scale of shape \[2,3\] and blocks of \[8,8\] does not fit/,
+    /^Cannot decode "model\.layers\.1\.mlp\.up_proj\.weight" of .* a scale of shape \[2,3\] and blocks of \[8,8\] does not fit/,
   ],
   [
     "another quantisation",
