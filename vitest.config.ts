@@ -1,5 +1,6 @@
-import { existsSync } from "node:fs";
-import { sep } from "node:path";
+import { existsSync, mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
@@ -26,5 +27,11 @@ export default defineConfig({
       },
     },
   ],
-  test: { include: ["test/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 },
+  test: {
+    include: ["test/**/*.test.ts"],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    // Neither what the user has cached decides a test, nor a test what the user's next scan does.
+    env: { SPECTRUM_CACHE: mkdtempSync(join(tmpdir(), "spectrum-tests-")) },
+  },
 });

@@ -1,4 +1,5 @@
 // The table of backends, each imported when it is asked for, and the choice of one. To write a new one, add its row.
+import { join } from "node:path";
 import type {
   Availability,
   Backend,
@@ -7,9 +8,14 @@ import type {
   Capability,
   ComputeDType,
 } from "../src/backend.ts";
+import { defaultCacheFolder } from "../src/cache-folder.ts";
 import { BackendUnavailableError, UsageError } from "../src/errors.ts";
+import { type FastestBackend, findFastest, openFastest } from "./calibration/fastest.ts";
 
-/** In the order in which `auto` tries them. */
+export type { Calibration, Failure, Timing } from "./calibration/choice.ts";
+export type { FastestBackend };
+
+/** In the order in which `auto` tries them for sessions, and which decides between equally fast ones for singular values. */
 const BACKENDS = {
   wasm: () => import("./wasm/index.ts"),
   reference: () => import("./reference/index.ts"),
@@ -21,7 +27,7 @@ const BACKENDS = {
 /** A backend that this version has. */
 export type BackendName = keyof typeof BACKENDS;
 
-/** The backends that this version has, in the order in which `auto` tries them. */
+/** The backends that this version has, in the order in which `auto` tries them for training. */
 export const BACKEND_NAMES: readonly BackendName[] = Object.freeze(
   Object.keys(BACKENDS).filter(isBackendName),
 );
@@ -39,7 +45,7 @@ export interface ListedBackend {
   readonly availability: Availability;
 }
 
-/** Every backend of this version and whether it can run here, in the order in which `auto` tries them. */
+/** Every backend of this version and whether it can run here, in the order of {@link BACKEND_NAMES}. */
 export async function listBackends(): Promise<readonly ListedBackend[]> {
   return Promise.all(
     BACKEND_NAMES.map(async (name) => {
@@ -59,17 +65,29 @@ export interface BackendRequirement {
 }
 
 /** Options of {@link openBackend}. */
-export interface OpenBackendOptions extends BackendOptions, BackendRequirement {}
+export interface OpenBackendOptions extends BackendOptions, BackendRequirement {
+  /** Where `auto` keeps its calibrations; default: {@link defaultCalibrationFolder}. */
+  readonly calibrationFolder?: string;
+}
 
 /** An open backend and how it came to be chosen. */
 export interface OpenedBackend {
   readonly backend: Backend;
-  /** For a person to read: what `auto` took, why not the ones before it, and a precision other than the one asked for. */
+  /** For a person to read: what `auto` took and why, and a precision other than the one asked for. */
   readonly notes: readonly string[];
 }
 
+/** Where calibrations are kept when the caller names no folder: `calibrations` in `$SPECTRUM_CACHE`, else in the user's cache. */
+export function defaultCalibrationFolder(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): string {
+  return join(defaultCacheFolder(env), "calibrations");
+}
+
 /**
- * Opens the backend of that name, or with `auto` the first that has the capability and can run here.
+ * Opens the backend of that name. With `auto` it is, for sessions, the first that can run here; for singular values the
+ * fastest that computes in the precision asked for. Where there are several, a calibration of one to two seconds says
+ * which; it is stored and counts from then on, so that every scan of this machine takes the same.
  *
  * @example
  * const { backend } = await openBackend("auto", { precision: "exact" });
@@ -80,9 +98,45 @@ export interface OpenedBackend {
  * BackendUnavailableError when it cannot run here, or when `auto` finds none that can.
  */
 export async function openBackend(choice: string, options: OpenBackendOptions): Promise<OpenedBackend> {
-  if (choice !== "auto") return openEntry(await chosenEntry(choice, options), options, []);
-  const { entry, notes } = await firstAvailable(options);
-  return openEntry(entry, options, notes);
+  const { capability = "singularValues" } = options;
+  if (choice !== "auto") {
+    const entry = await chosenEntry(choice, options);
+    return withPrecision(await entry.open(options), options, []);
+  }
+  if (capability === "session") {
+    const { entry, notes } = await firstAvailable(options);
+    return withPrecision(await entry.open(options), options, notes);
+  }
+  const { backend, notes } = await openFastest(await backendsWith(capability), fastestOptions(options));
+  return withPrecision(backend, options, notes);
+}
+
+/** Options of {@link fastestBackend}. */
+export interface FastestBackendOptions extends BackendOptions {
+  /** Time the backends anew, and store that. Default false. */
+  readonly calibrate?: boolean;
+  /** As in {@link OpenBackendOptions}. */
+  readonly calibrationFolder?: string;
+}
+
+/**
+ * Which backend `auto` takes for singular values, and by which calibration.
+ *
+ * @example
+ * const { backend, why } = await fastestBackend({ precision: "exact", calibrate: true });
+ * console.log(`${backend}: ${why}`);
+ *
+ * @throws BackendUnavailableError when none can run here, or all fail.
+ */
+export async function fastestBackend(options: FastestBackendOptions): Promise<FastestBackend> {
+  const { calibrate = false } = options;
+  return findFastest(await backendsWith("singularValues"), { ...fastestOptions(options), calibrate });
+}
+
+function fastestOptions<T extends { readonly calibrationFolder?: string }>(
+  options: T,
+): T & { readonly calibrationFolder: string } {
+  return { ...options, calibrationFolder: options.calibrationFolder ?? defaultCalibrationFolder() };
 }
 
 /**
@@ -164,12 +218,7 @@ async function firstAvailable({
   throw new BackendUnavailableError(`Cannot use any backend: ${notes.join("; ")}`);
 }
 
-async function openEntry(
-  entry: BackendEntry,
-  options: BackendOptions,
-  notes: readonly string[],
-): Promise<OpenedBackend> {
-  const backend = await entry.open(options);
+function withPrecision(backend: Backend, options: BackendOptions, notes: readonly string[]): OpenedBackend {
   if (backend.precision === options.precision) return { backend, notes };
   const note = `the backend ${backend.name} has no precision ${options.precision} in this version: it computes ${backend.precision}`;
   return { backend, notes: [...notes, note] };

@@ -1,105 +1,94 @@
-// A generated checkpoint with the shapes of SmolLM-135M (Llama, 30 layers, tied embeddings), in bfloat16.
-// The weights are seeded noise with a decaying low-rank part, so that singular values look like a trained model's.
+// Generated checkpoints in the Hub's layout, bfloat16, with the shapes of known Llama models (tied embeddings).
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TensorToWrite, writeSafetensors } from "../src/safetensors/writer.ts";
+import { bfloat16Blocks } from "./generated-weights.ts";
 
-const HIDDEN = 576;
-const INTERMEDIATE = 1536;
-const LAYERS = 30;
-const HEADS = 9;
-const KEY_VALUE_HEADS = 3;
-const VOCABULARY = 49152;
-const HEAD_SIZE = HIDDEN / HEADS;
-const RANK = 8;
-const NOISE = 0.02;
+/** The shape of a Llama. */
+export interface CheckpointShape {
+  readonly hidden: number;
+  readonly intermediate: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly keyValueHeads: number;
+  readonly vocabulary: number;
+  /** False: the layers alone, for a scan. */
+  readonly embedding: boolean;
+}
 
-const CONFIG = {
-  architectures: ["LlamaForCausalLM"],
-  model_type: "llama",
-  dtype: "bfloat16",
-  hidden_act: "silu",
-  hidden_size: HIDDEN,
-  intermediate_size: INTERMEDIATE,
-  max_position_embeddings: 2048,
-  num_attention_heads: HEADS,
-  num_hidden_layers: LAYERS,
-  num_key_value_heads: KEY_VALUE_HEADS,
-  rms_norm_eps: 1e-5,
-  rope_theta: 10000,
-  tie_word_embeddings: true,
-  vocab_size: VOCABULARY,
+/** 135 M parameters, 270 MB. */
+export const SMOLLM_135M: CheckpointShape = {
+  hidden: 576,
+  intermediate: 1536,
+  layers: 30,
+  heads: 9,
+  keyValueHeads: 3,
+  vocabulary: 49152,
+  embedding: true,
 };
 
-/** Writes the checkpoint (270 MB) to a folder in the Hub's layout; returns the number of parameters. */
-export async function writeCheckpoint(folder: string): Promise<number> {
+/** The layers alone: 436 MB each, 14 GB all 32. */
+export const LLAMA_3_8B_LAYERS: CheckpointShape = {
+  hidden: 4096,
+  intermediate: 14336,
+  layers: 32,
+  heads: 32,
+  keyValueHeads: 8,
+  vocabulary: 128256,
+  embedding: false,
+};
+
+/** Writes a checkpoint, every matrix with a seed of its own, to a folder; returns the number of parameters. */
+export async function writeCheckpoint(folder: string, shape: CheckpointShape): Promise<number> {
   await mkdir(folder, { recursive: true });
-  await writeFile(join(folder, "config.json"), `${JSON.stringify(CONFIG, null, 2)}\n`);
-  const shapes = [...smolShapes()];
+  await writeFile(join(folder, "config.json"), `${JSON.stringify(configOf(shape), null, 2)}\n`);
+  const shapes = [...tensorShapes(shape)];
   const tensors = shapes.map(
-    ([name, shape], index): TensorToWrite => ({ name, dtype: "BF16", shape, blocks: weights(shape, index) }),
+    ([name, shape], index): TensorToWrite => ({
+      name,
+      dtype: "BF16",
+      shape,
+      blocks: bfloat16Blocks(shape, index),
+    }),
   );
   await writeSafetensors(join(folder, "model.safetensors"), tensors);
   return shapes.reduce((sum, [, shape]) => sum + shape.reduce((product, size) => product * size, 1), 0);
 }
 
-function* smolShapes(): Generator<[name: string, shape: readonly number[]]> {
-  yield ["model.embed_tokens.weight", [VOCABULARY, HIDDEN]];
-  for (let layer = 0; layer < LAYERS; layer++) {
-    const prefix = `model.layers.${layer}`;
-    yield [`${prefix}.self_attn.q_proj.weight`, [HIDDEN, HIDDEN]];
-    yield [`${prefix}.self_attn.k_proj.weight`, [KEY_VALUE_HEADS * HEAD_SIZE, HIDDEN]];
-    yield [`${prefix}.self_attn.v_proj.weight`, [KEY_VALUE_HEADS * HEAD_SIZE, HIDDEN]];
-    yield [`${prefix}.self_attn.o_proj.weight`, [HIDDEN, HIDDEN]];
-    yield [`${prefix}.mlp.gate_proj.weight`, [INTERMEDIATE, HIDDEN]];
-    yield [`${prefix}.mlp.up_proj.weight`, [INTERMEDIATE, HIDDEN]];
-    yield [`${prefix}.mlp.down_proj.weight`, [HIDDEN, INTERMEDIATE]];
-    yield [`${prefix}.input_layernorm.weight`, [HIDDEN]];
-    yield [`${prefix}.post_attention_layernorm.weight`, [HIDDEN]];
-  }
-  yield ["model.norm.weight", [HIDDEN]];
-}
-
-/** bfloat16 bytes of one tensor, a block of rows at a time; a vector is ones. */
-function* weights([rows = 1, columns]: readonly number[], seed: number): Generator<Uint8Array> {
-  if (columns === undefined) {
-    yield new Uint8Array(new Uint16Array(rows).fill(0x3f80).buffer);
-    return;
-  }
-  const normal = normals(seed + 1);
-  const right = Float32Array.from({ length: RANK * columns }, normal);
-  // Singular values of the low-rank part: 3 times the noise's edge, then decaying.
-  const edge = NOISE * (Math.sqrt(rows) + Math.sqrt(columns));
-  const left = new Float32Array(RANK);
-  const bits = new Uint32Array(1);
-  const value = new Float32Array(bits.buffer);
-  for (let begin = 0; begin < rows; begin += 512) {
-    const count = Math.min(512, rows - begin);
-    const block = new Uint16Array(count * columns);
-    for (let i = 0; i < count; i++) {
-      for (let k = 0; k < RANK; k++) {
-        left[k] = ((3 * edge) / Math.sqrt(rows * columns)) * (k + 1) ** -0.6 * normal();
-      }
-      for (let j = 0; j < columns; j++) {
-        let entry = NOISE * normal();
-        for (let k = 0; k < RANK; k++) entry += (left[k] ?? 0) * (right[k * columns + j] ?? 0);
-        value[0] = entry;
-        const word = bits[0] ?? 0;
-        block[i * columns + j] = (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
-      }
-    }
-    yield new Uint8Array(block.buffer);
-  }
-}
-
-/** Standard normal numbers from a seed: mulberry32, then Box & Muller. */
-function normals(seed: number): () => number {
-  let state = seed >>> 0;
-  const uniform = () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t ^= t + Math.imul(t ^ (t >>> 7), 61 | t);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+function configOf({ hidden, intermediate, layers, heads, keyValueHeads, vocabulary }: CheckpointShape) {
+  return {
+    architectures: ["LlamaForCausalLM"],
+    model_type: "llama",
+    dtype: "bfloat16",
+    hidden_act: "silu",
+    hidden_size: hidden,
+    intermediate_size: intermediate,
+    max_position_embeddings: 2048,
+    num_attention_heads: heads,
+    num_hidden_layers: layers,
+    num_key_value_heads: keyValueHeads,
+    rms_norm_eps: 1e-5,
+    rope_theta: 10000,
+    tie_word_embeddings: true,
+    vocab_size: vocabulary,
   };
-  return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+}
+
+function* tensorShapes(shape: CheckpointShape): Generator<[name: string, shape: readonly number[]]> {
+  const { hidden, intermediate, layers, heads, keyValueHeads, vocabulary, embedding } = shape;
+  const keyValues = (hidden / heads) * keyValueHeads;
+  if (embedding) yield ["model.embed_tokens.weight", [vocabulary, hidden]];
+  for (let layer = 0; layer < layers; layer++) {
+    const prefix = `model.layers.${layer}`;
+    yield [`${prefix}.self_attn.q_proj.weight`, [hidden, hidden]];
+    yield [`${prefix}.self_attn.k_proj.weight`, [keyValues, hidden]];
+    yield [`${prefix}.self_attn.v_proj.weight`, [keyValues, hidden]];
+    yield [`${prefix}.self_attn.o_proj.weight`, [hidden, hidden]];
+    yield [`${prefix}.mlp.gate_proj.weight`, [intermediate, hidden]];
+    yield [`${prefix}.mlp.up_proj.weight`, [intermediate, hidden]];
+    yield [`${prefix}.mlp.down_proj.weight`, [hidden, intermediate]];
+    yield [`${prefix}.input_layernorm.weight`, [hidden]];
+    yield [`${prefix}.post_attention_layernorm.weight`, [hidden]];
+  }
+  yield ["model.norm.weight", [hidden]];
 }

@@ -1,27 +1,35 @@
 // The whole command `spectrum scan`, process start to files written, on the shapes of SmolLM-135M, beside the original
 // spectrum.py where Python has torch and SPECTRUM_PY names it. The scores of both are compared before timing counts.
 //
-//   npm run bench                                       ours alone
-//   SPECTRUM_PY=path/to/spectrum.py npm run bench       beside the original
+//   npm run bench -- scan                                       ours alone, 5 rounds
+//   npm run bench -- scan --quick                               6 layers, 2 rounds
+//   SPECTRUM_PY=path/to/spectrum.py npm run bench -- scan       beside the original
 import { spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { Bench } from "tinybench";
-import { writeCheckpoint } from "./checkpoint.ts";
-import { type Command, type CommandCost, hardware, runCommand } from "./whole-command.ts";
+import { SMOLLM_135M, writeCheckpoint } from "./checkpoint.ts";
+import { hardware, runtime } from "./machine.ts";
+import { type Spread, spreadOf } from "./spread.ts";
+import { type Command, type CommandCost, ourCommand, runCommand } from "./whole-command.ts";
 
-const ROUNDS = 5;
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Seconds and bytes of one contender: least and median. */
 interface Summary {
   readonly name: string;
-  readonly seconds: { readonly min: number; readonly median: number };
-  readonly peakBytes: { readonly min: number; readonly median: number };
+  readonly seconds: Spread;
+  readonly peakBytes: Spread;
 }
 
+const { values: flags } = parseArgs({
+  options: { quick: { type: "boolean", default: false }, rounds: { type: "string" } },
+});
+const rounds = Number(flags.rounds ?? (flags.quick ? 2 : 5));
+if (!(rounds >= 1)) throw new Error(`Cannot measure ${flags.rounds} rounds: expected at least 1`);
 const folder = await mkdtemp(join(tmpdir(), "spectrum-bench-"));
 try {
   await main();
@@ -31,8 +39,9 @@ try {
 
 async function main(): Promise<void> {
   const model = join(folder, "smollm-135m");
-  console.error("Generating a checkpoint with the shapes of SmolLM-135M ...");
-  const parameters = await writeCheckpoint(model);
+  const shape = flags.quick ? { ...SMOLLM_135M, layers: 6, vocabulary: 4096 } : SMOLLM_135M;
+  console.error(`Generating a checkpoint with the shapes of SmolLM-135M, ${shape.layers} layers ...`);
+  const parameters = await writeCheckpoint(model, shape);
   const commands = new Map([["spectrum scan", ours(model)]]);
   const original = originalCommand(model);
   if (original) commands.set("original spectrum.py", original);
@@ -46,17 +55,8 @@ async function main(): Promise<void> {
 
 /** Our command, with the cache off: every matrix is computed in every run. */
 function ours(model: string): Command {
-  const peakFile = join(folder, "ours.peak");
-  const cli = join(root, "dist/src/cli.js");
   const args = ["scan", model, "--out", join(folder, "results.json"), "--no-cache"];
-  const hook = join(root, "bench/peak-memory.mjs");
-  return {
-    file: process.execPath,
-    args: ["--import", hook, cli, ...args],
-    cwd: folder,
-    env: { PEAK_FILE: peakFile },
-    peakFile,
-  };
+  return ourCommand("dist/src/cli.js", args, folder, join(folder, "ours.cost"));
 }
 
 /** The original's command, where it can run; null, with the reason on stderr, where it cannot. */
@@ -78,9 +78,13 @@ function originalCommand(model: string): Command | null {
     );
     return null;
   }
-  const peakFile = join(folder, "original.peak");
   const driver = join(root, "bench/peers/original.py");
-  return { file: python, args: [driver, script, model], cwd: folder, env: { PEAK_FILE: peakFile }, peakFile };
+  return {
+    file: python,
+    args: [driver, resolve(script), model],
+    cwd: folder,
+    costFile: join(folder, "original.cost"),
+  };
 }
 
 /** Largest relative difference between our scores and the original's float32 ones. */
@@ -114,7 +118,7 @@ async function measure(commands: ReadonlyMap<string, Command>): Promise<Map<stri
       runs.push(await runCommand(command));
     });
   }
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < rounds; round++) {
     bench.reset();
     await bench.run();
   }
@@ -122,17 +126,17 @@ async function measure(commands: ReadonlyMap<string, Command>): Promise<Map<stri
 }
 
 function summarize(name: string, runs: readonly CommandCost[]): Summary {
-  const of = (pick: (run: CommandCost) => number) => {
-    const sorted = runs.map(pick).sort((a, b) => a - b);
-    return { min: sorted[0] ?? 0, median: sorted[sorted.length >> 1] ?? 0 };
+  return {
+    name,
+    seconds: spreadOf(runs.map(({ seconds }) => seconds)),
+    peakBytes: spreadOf(runs.map(({ peakBytes }) => peakBytes)),
   };
-  return { name, seconds: of((run) => run.seconds), peakBytes: of((run) => run.peakBytes) };
 }
 
 function print(summaries: readonly Summary[], parameters: number, difference: number | null): void {
   const [first, second] = summaries;
   console.log(
-    `Scan of ${(parameters / 1e6).toFixed(1)} M parameters, whole command, ${ROUNDS} runs, on ${hardware()}`,
+    `Scan of ${(parameters / 1e6).toFixed(1)} M parameters, whole command, ${rounds} runs, on ${hardware()}, ${runtime()}`,
   );
   console.table(
     summaries.map(({ name, seconds, peakBytes }) => ({
@@ -157,5 +161,6 @@ function print(summaries: readonly Summary[], parameters: number, difference: nu
         `scores within ${difference?.toExponential(1)} of the original's float32`,
     );
   }
-  console.log(JSON.stringify({ bench: "scan", hardware: hardware(), parameters, summaries, ...ratios }));
+  const machine = { hardware: hardware(), runtime: runtime() };
+  console.log(JSON.stringify({ bench: "scan", ...machine, parameters, summaries, ...ratios }));
 }

@@ -2,10 +2,11 @@
 // PyTorch eager where Python has torch. Each configuration is a process of its own, each round starts it anew, and the
 // first step of each is a warm-up. The first step's loss and gradient norm must be torch's before timing counts.
 //
-//   npm run bench:train                                       both shapes, 3 rounds
-//   npm run bench:train -- --model 2m --rounds 5              one of them
-//   npm run bench:train -- --threads 1                        processor times without threads that wait spinning
-//   PYTHON=path/to/python npm run bench:train                 beside the PyTorch of that Python
+//   npm run bench -- train                                    both shapes, 3 rounds
+//   npm run bench -- train --quick                            the small shape, 100 % and 25 %, 1 round, ours alone
+//   npm run bench -- train --model 2m --rounds 5             one of them
+//   npm run bench -- train --threads 1                       processor times without threads that wait spinning
+//   PYTHON=path/to/python npm run bench -- train              beside the PyTorch of that Python
 import { spawnSync } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -15,16 +16,19 @@ import { parseArgs } from "node:util";
 import { Bench } from "tinybench";
 import { openModel } from "../src/hub/open-model.ts";
 import { exportArtifacts } from "../src/training/artifacts.ts";
-import { writeCheckpoint } from "./checkpoint.ts";
+import { SMOLLM_135M, writeCheckpoint } from "./checkpoint.ts";
+import { hardware, runtime } from "./machine.ts";
+import { type Spread, spreadOf } from "./spread.ts";
 import type { StepCost, StepsToTake } from "./train-steps.ts";
-import { type Command, hardware, runCommand } from "./whole-command.ts";
+import { type Command, ourCommand, runCommand } from "./whole-command.ts";
 
 const SEQUENCE = 512;
 const LEARNING_RATE = 1e-4;
 const MAX_GRADIENT_NORM = 1;
 const TOLERANCE = 1e-3;
-/** Percent of the matrices of each type that train. */
+/** Percent of the matrices of each type that train; at 100 every parameter does, embedding and norms too. */
 const SHARES = [100, 50, 25] as const;
+type Share = (typeof SHARES)[number];
 const TYPES = [
   "self_attn.q_proj",
   "self_attn.k_proj",
@@ -60,13 +64,13 @@ const SHAPES: ReadonlyMap<string, Shape> = new Map([
   [
     "135m",
     {
-      vocabulary: 49152,
-      layers: 30,
+      vocabulary: SMOLLM_135M.vocabulary,
+      layers: SMOLLM_135M.layers,
       stride: 7,
       steps: 3,
       async folder(aside: string) {
         const folder = join(aside, "smollm-135m");
-        await writeCheckpoint(folder);
+        await writeCheckpoint(folder, SMOLLM_135M);
         return folder;
       },
     },
@@ -82,12 +86,6 @@ interface Runs {
   readonly stepMs: number[];
   readonly cpuMs: number[];
   readonly peakBytes: number[];
-}
-
-/** Least and median. */
-interface Spread {
-  readonly min: number;
-  readonly median: number;
 }
 
 /** One contender at one selection. */
@@ -117,12 +115,15 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const { values: flags } = parseArgs({
   options: {
     model: { type: "string" },
-    rounds: { type: "string", default: "3" },
+    rounds: { type: "string" },
     threads: { type: "string", default: "2" },
+    quick: { type: "boolean", default: false },
   },
 });
-const rounds = Number(flags.rounds);
+const asked = flags.model ?? (flags.quick ? "2m" : undefined);
+const rounds = Number(flags.rounds ?? (flags.quick ? 1 : 3));
 const threads = Number(flags.threads);
+const shares = SHARES.filter((share) => !flags.quick || share !== 50);
 const aside = await mkdtemp(join(tmpdir(), "spectrum-bench-"));
 try {
   await main();
@@ -131,15 +132,17 @@ try {
 }
 
 async function main(): Promise<void> {
-  const chosen = [...SHAPES].filter(([name]) => flags.model === undefined || flags.model === name);
+  const chosen = [...SHAPES].filter(([name]) => asked === undefined || asked === name);
   if (chosen.length === 0 || !(rounds >= 1) || !(threads >= 1))
     throw new Error(
-      `Expected --model ${[...SHAPES.keys()].join(" or ")}, at least 1 round and 1 thread; got ${flags.model}, ${flags.rounds}, ${flags.threads}`,
+      `Expected --model ${[...SHAPES.keys()].join(" or ")}, at least 1 round and 1 thread; got ${asked}, ${rounds}, ${flags.threads}`,
     );
-  const python = pythonWithTorch();
+  const python = flags.quick ? null : pythonWithTorch();
   const summaries: Summary[] = [];
   const exports: Exported[] = [];
-  console.log(`Steps of ${SEQUENCE} tokens, batch 1, ${threads} threads, ${rounds} rounds, on ${hardware()}`);
+  console.log(
+    `Steps of ${SEQUENCE} tokens, batch 1, ${threads} threads, ${rounds} rounds, on ${hardware()}, ${runtime()}`,
+  );
   for (const [name, shape] of chosen) {
     const result = await benchShape(name, shape, python);
     summaries.push(...result.summaries);
@@ -147,7 +150,8 @@ async function main(): Promise<void> {
   }
   const ratios = ratiosOf(summaries);
   for (const line of ratios) console.log(sentence(line));
-  console.log(JSON.stringify({ bench: "train", hardware: hardware(), summaries, exports, ratios }));
+  const machine = { hardware: hardware(), runtime: runtime() };
+  console.log(JSON.stringify({ bench: "train", ...machine, summaries, exports, ratios }));
 }
 
 /** The Python to measure PyTorch with; null, with the reason on stderr, where there is none. */
@@ -164,45 +168,48 @@ async function benchShape(model: string, shape: Shape, python: string | null) {
   const folder = await shape.folder(aside);
   const exports: Exported[] = [];
   const contenders: { share: number; name: string; command: Command; result: string }[] = [];
-  for (const share of SHARES) {
-    const selection = selectionOf(shape, share);
+  for (const share of shares) {
+    const selection = await selectionOf(folder, shape, share);
     const artifacts = join(aside, `${model}-${share}`);
     exports.push({ model, share, ...(await timeExport(folder, selection, artifacts)) });
     const work = `${artifacts}.json`;
     await writeFile(work, JSON.stringify(workOf(shape, selection)));
-    const peers = python === null ? [] : (["PyTorch"] as const);
-    for (const name of ["spectrum", ...peers] as const) {
-      const result = `${artifacts}.${name}.json`;
-      const peakFile = `${artifacts}.${name}.peak`;
-      const command =
-        name === "PyTorch"
-          ? { file: python ?? "", args: [join(root, "bench/peers/train.py"), folder, work, result] }
-          : { file: process.execPath, args: [...ours(), artifacts, work, result] };
-      contenders.push({
-        share,
-        name,
-        result,
-        command: { ...command, cwd: aside, env: { PEAK_FILE: peakFile }, peakFile },
-      });
+    const result = `${artifacts}.spectrum.json`;
+    const command = ourCommand(
+      "dist/bench/train-steps.js",
+      [artifacts, work, result],
+      aside,
+      `${result}.cost`,
+    );
+    contenders.push({ share, name: "spectrum", command, result });
+    if (python !== null) {
+      const result = `${artifacts}.torch.json`;
+      const args = [join(root, "bench/peers/train.py"), folder, work, result];
+      const command = { file: python, args, cwd: aside, costFile: `${result}.cost` };
+      contenders.push({ share, name: "PyTorch", command, result });
     }
   }
   const runs = await measure(contenders);
-  const summaries = contenders.map(({ share, name }, index) =>
-    summarize({ model, share, name }, runs[index]),
-  );
+  const summaries = contenders.flatMap(({ share, name }, index) => {
+    const ofContender = runs[index];
+    return ofContender ? [summarize({ model, share, name }, ofContender)] : [];
+  });
   print(model, summaries, exports);
   return { summaries, exports };
 }
 
-function ours(): string[] {
-  return ["--import", join(root, "bench/peak-memory.mjs"), join(root, "dist/bench/train-steps.js")];
+/** The parameters that train: all of them at 100 percent, as in full fine-tuning, and a share of the matrices below. */
+async function selectionOf(folder: string, shape: Shape, share: Share): Promise<readonly string[]> {
+  if (share !== 100) return matricesOf(shape, share);
+  await using model = await openModel(folder);
+  return [...model.tensors.keys()];
 }
 
 /**
- * The fixed selection: of each type the first `share` percent of the layers in the order of
+ * A fixed selection: of each type the first `share` percent of the layers in the order of
  * (stride layer + 4 type) mod layers, which spreads them over the depth, and begins each type at another layer.
  */
-function selectionOf({ layers, stride }: Shape, share: number): string[] {
+function matricesOf({ layers, stride }: Shape, share: Share): string[] {
   const count = Math.floor((layers * share) / 100);
   return TYPES.flatMap((type, index) =>
     Array.from({ length: layers }, (_, layer) => layer)
@@ -301,18 +308,14 @@ function verify(contenders: readonly { share: number; name: string }[], all: rea
   }
 }
 
-function summarize(what: Pick<Summary, "model" | "share" | "name">, runs: Runs | undefined): Summary {
-  const of = (values: readonly number[] = []): Spread => {
-    const sorted = values.toSorted((a, b) => a - b);
-    return { min: sorted[0] ?? Number.NaN, median: sorted[sorted.length >> 1] ?? Number.NaN };
-  };
+function summarize(what: Pick<Summary, "model" | "share" | "name">, runs: Runs): Summary {
   return {
     ...what,
-    forwardBackwardMs: of(runs?.forwardBackwardMs),
-    updateMs: of(runs?.updateMs),
-    stepMs: of(runs?.stepMs),
-    cpuMs: of(runs?.cpuMs),
-    peakBytes: of(runs?.peakBytes),
+    forwardBackwardMs: spreadOf(runs.forwardBackwardMs),
+    updateMs: spreadOf(runs.updateMs),
+    stepMs: spreadOf(runs.stepMs),
+    cpuMs: spreadOf(runs.cpuMs),
+    peakBytes: spreadOf(runs.peakBytes),
   };
 }
 
@@ -325,7 +328,7 @@ function print(model: string, summaries: readonly Summary[], exports: readonly E
   );
   console.table(
     summaries.map(({ share, name, forwardBackwardMs, updateMs, stepMs, cpuMs, peakBytes }) => ({
-      selection: `${share} %`,
+      trained: share === 100 ? "every parameter" : `${share} % of the matrices`,
       by: name,
       "forward + backward": ms(forwardBackwardMs),
       "clip + optimizer": ms(updateMs),

@@ -1,31 +1,39 @@
-// Runs a whole command, process start to exit, and measures its time and peak memory.
+// Runs a whole command, process start to exit, and measures its time, processor time and peak memory.
 import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
-import { arch, cpus, platform, totalmem } from "node:os";
+import { fileURLToPath } from "node:url";
 
 /** What one run took. */
 export interface CommandCost {
   readonly seconds: number;
+  /** Processor time of the process, all threads together. */
+  readonly cpuSeconds: number;
   /** Peak resident memory of the process in bytes. */
   readonly peakBytes: number;
 }
 
-/** A command whose process states its own peak memory, in KiB, in a file when it ends. */
+/** A command whose process states what it took in the file $COST_FILE when it ends, see process-cost.mjs. */
 export interface Command {
   readonly file: string;
   readonly args: readonly string[];
   readonly cwd: string;
-  readonly env?: Readonly<Record<string, string>>;
-  /** File that the process writes its peak memory to. */
-  readonly peakFile: string;
+  readonly costFile: string;
+}
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** A script of this project as such a command: `script` is its path in the repository. */
+export function ourCommand(script: string, args: readonly string[], cwd: string, costFile: string): Command {
+  const hook = `${root}bench/process-cost.mjs`;
+  return { file: process.execPath, args: ["--import", hook, root + script, ...args], cwd, costFile };
 }
 
 /** Runs a command once. @throws Error with its standard error when it fails. */
-export async function runCommand({ file, args, cwd, env, peakFile }: Command): Promise<CommandCost> {
+export async function runCommand({ file, args, cwd, costFile }: Command): Promise<CommandCost> {
   const begin = performance.now();
   const child = spawn(file, args, {
     cwd,
-    env: { ...process.env, ...env },
+    env: { ...process.env, COST_FILE: costFile, PYTHONDONTWRITEBYTECODE: "1" },
     stdio: ["ignore", "ignore", "pipe"],
   });
   let complaint = "";
@@ -37,12 +45,6 @@ export async function runCommand({ file, args, cwd, env, peakFile }: Command): P
   });
   const seconds = (performance.now() - begin) / 1000;
   if (code !== 0) throw new Error(`${file} ${args.join(" ")} ended with ${code}:\n${complaint}`);
-  return { seconds, peakBytes: 1024 * Number(await readFile(peakFile, "utf8")) };
-}
-
-/** One line that says what machine this is. */
-export function hardware(): string {
-  const [first] = cpus();
-  const memory = Math.round(totalmem() / 2 ** 30);
-  return `${cpus().length} x ${first?.model.trim() ?? "unknown processor"}, ${memory} GiB, ${platform()} ${arch()}, Node ${process.version}`;
+  const cost: { peakKiB: number; cpuSeconds: number } = JSON.parse(await readFile(costFile, "utf8"));
+  return { seconds, cpuSeconds: cost.cpuSeconds, peakBytes: 1024 * cost.peakKiB };
 }

@@ -11,8 +11,9 @@ const PARTS = {
   "src/errors": [],
   "src/tool": [],
   "src/files": [],
+  "src/cache-folder": [],
   "src/tensor/": ["src/errors"],
-  "src/backend": ["src/tensor/"],
+  "src/backend": ["src/tensor/", "src/errors"],
   "src/safetensors/": ["src/tensor/", "src/errors", "src/files"],
   "src/hub/": ["src/safetensors/", "src/tensor/", "src/errors", "src/files"],
   "src/modules/": ["src/tensor/", "src/hub/model", "src/errors"],
@@ -24,6 +25,7 @@ const PARTS = {
     "backends/index",
     "src/errors",
     "src/files",
+    "src/cache-folder",
     "src/tool",
   ],
   "src/select/": ["src/snr/", "src/modules/", "src/errors", "src/files"],
@@ -55,13 +57,15 @@ const PARTS = {
   ],
   "src/index": ["src/", "backends/index"],
   "src/cli": ["src/index"],
-  "backends/index": ["backends/", "src/backend", "src/errors"],
+  "backends/index": ["backends/", "src/backend", "src/errors", "src/cache-folder"],
+  "backends/calibration/": ["src/backend", "src/errors", "src/files", "src/tool"],
   "backends/": ["src/backend", "src/tensor/", "src/errors"],
   "backends/onnxruntime/": ["src/backend", "src/tensor/", "src/errors", "src/onnx/"],
 };
 
 /** Files that take data and return data: no Node module, hence no I/O. */
 const PURE = [
+  /^backends\/calibration\/choice\.ts$/,
   /^src\/snr\/(estimators|marchenko-pastur|original-results|python-json)\.ts$/,
   /^src\/select\/(strategies|names|parameter-names|select|selection)\.ts$/,
   /^src\/modules\//,

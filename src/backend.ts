@@ -1,5 +1,6 @@
 // The backend contract: what a backend can do, and whether it can do it here. Implementations are in ../backends,
 // one folder each; the table of them is ../backends/index.ts.
+import type { SvdOptions, TruncatedSvd } from "./backend-svd.ts";
 import type { MatrixDType } from "./tensor/dtype.ts";
 
 /** Whether a backend can run on this machine; when not, `reason` says why and `fix` what to install or set. */
@@ -9,7 +10,8 @@ export type Availability =
 
 /**
  * `exact`: every squared singular value within 1e-13 sigma_1^2 of a float64 LAPACK's.
- * `fast`: may use float32 products where the resulting SNR stays within 1e-6 relative.
+ * `fast`: may use float32 products where the resulting SNR stays within 1e-6 relative (1e-4 where sigma_min < 1e-6
+ * sigma_1), but for a value that lies on the threshold between signal and noise as nearly as it is known.
  */
 export type Precision = "exact" | "fast";
 
@@ -25,7 +27,7 @@ export interface MatrixSource {
   readonly rows: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
   /**
    * True when iterating `rows` again starts over and gives the same bytes. A backend does so for the rare matrix that
-   * needs a second look; of a matrix that can be read only once it has to hold the bytes for that case.
+   * needs a second or a third look; of a matrix that can be read only once it has to hold the bytes for that case.
    */
   readonly rereadable?: boolean;
 }
@@ -34,7 +36,7 @@ export interface MatrixSource {
 export type ComputeDType = "float32" | "float16" | "bfloat16";
 
 /** What a backend may be able to do: the optional methods of {@link Backend}. */
-export type Capability = "singularValues" | "session";
+export type Capability = "singularValues" | "svd" | "session";
 
 /** An ONNX graph to run. */
 export interface GraphSource {
@@ -122,6 +124,23 @@ export interface Backend extends AsyncDisposable {
    */
   singularValues?(matrix: MatrixSource): Promise<Float64Array>;
   /**
+   * The leading singular triplets of one matrix, with bounds on their errors. The same seed gives the same bits,
+   * whatever the number of threads.
+   *
+   * @param rank - how many triplets: 1 to min(rows, columns).
+   * @example
+   * const { backend } = await openBackend("auto", { precision: "exact", capability: "svd" });
+   * const elements = Float32Array.of(3, 0, 0, 4, 0, 0); // 3 x 2
+   * const bytes = new Uint8Array(elements.buffer);
+   * const top = await backend.svd?.({ shape: [3, 2], dtype: "F32", rows: [bytes], rereadable: true }, 1, { seed: 1 });
+   * console.log(top?.s, top?.bounds, top?.converged); // 4, within 1e-14, true
+   * await backend.close();
+   *
+   * @throws UsageError when the rank or an option is out of range; MatrixError when the matrix holds NaN or Infinity,
+   * or is larger than the backend can take; RangeError when its rows do not add up to its shape.
+   */
+  svd?(matrix: MatrixSource, rank: number, options?: SvdOptions): Promise<TruncatedSvd>;
+  /**
    * Loads a graph.
    *
    * @throws Error naming the graph when the runtime refuses it.
@@ -137,6 +156,10 @@ export interface BackendEntry {
   readonly capabilities: readonly Capability[];
   /** In what the graphs that it runs may compute; without `session` left out. */
   readonly computeDtypes?: readonly ComputeDType[];
+  /** False where singular values are never `exact`: then `auto` does not take it for those. Default true. */
+  readonly exact?: boolean;
+  /** True for one that is correct and slow: `auto` takes it for singular values only where nothing else can run. */
+  readonly lastResort?: boolean;
   availability(): Promise<Availability>;
   /** @throws BackendUnavailableError where `availability` is not ok. */
   open(options: BackendOptions): Promise<Backend>;

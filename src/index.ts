@@ -2,11 +2,18 @@
 export {
   BACKEND_NAMES,
   type BackendName,
+  type Calibration,
   checkBackend,
+  defaultCalibrationFolder,
+  type Failure,
+  type FastestBackend,
+  type FastestBackendOptions,
+  fastestBackend,
   type ListedBackend,
   listBackends,
   type OpenedBackend,
   openBackend,
+  type Timing,
 } from "../backends/index.ts";
 export { decoderConfig } from "./architectures/architectures.ts";
 export type {
@@ -18,6 +25,7 @@ export type {
   MatrixSource,
   Precision,
 } from "./backend.ts";
+export type { SvdOptions, TruncatedSvd } from "./backend-svd.ts";
 export type { Message } from "./chat/conversation.ts";
 export type { PackingProgress } from "./chat/packed-dataset.ts";
 export type { TemplateKind } from "./chat/template.ts";

@@ -17,6 +17,9 @@ describe("architecture check", () => {
     ["src/cli/scan.ts", 'import { scan } from "../snr/scan.ts";'],
     ["backends/wasm/index.ts", 'import { scan } from "../../src/snr/scan.ts";'],
     ["backends/wasm/index.ts", 'import { jacobi } from "../reference/jacobi.ts";'],
+    ["backends/calibration/timing.ts", 'import { open } from "../wasm/index.ts";'],
+    ["backends/calibration/stored.ts", 'import { openScoreCache } from "../../src/snr/score-cache.ts";'],
+    ["backends/calibration/choice.ts", 'import { readFile } from "node:fs/promises";'],
     ["src/modules/role.ts", 'import {\n  readFile,\n} from "node:fs/promises";'],
     ["src/utils/things.ts", "export const one = 1;"],
   ])("fails when %s holds %s", (path, text) => {

@@ -10,10 +10,20 @@ const YIELD_MS = 20;
 // others shrink by 2^-52 a sweep, and would end among the subnormal numbers, where no angle can be measured.
 const NEGLIGIBLE_SQUARE = 2 ** -400;
 
-/** A column and the square of its length. */
+/** A column, the same of the product of all rotations so far, and the square of its length. */
 interface Column {
   readonly elements: number[];
+  readonly rotation: number[];
   square: number;
+}
+
+/** An SVD of the matrix X of the columns: X `rotations` = `orthogonal`, both by columns, in descending order. */
+export interface JacobiSvd {
+  readonly values: Float64Array;
+  /** Orthogonal columns, whose lengths are the values. */
+  readonly orthogonal: readonly number[][];
+  /** Orthonormal columns. */
+  readonly rotations: readonly number[][];
 }
 
 /**
@@ -27,8 +37,28 @@ export async function jacobiSingularValues(
   matrix: readonly number[][],
   checkOpen: () => void,
 ): Promise<Float64Array> {
-  const columns = matrix.map((elements): Column => ({ elements, square: 0 }));
-  const tolerance = Number.EPSILON * Math.sqrt(matrix[0]?.length ?? 1);
+  const columns = matrix.map((elements): Column => ({ elements, rotation: [], square: 0 }));
+  await orthogonalizeAll(columns, checkOpen);
+  return Float64Array.from(columns, ({ square }) => Math.sqrt(square));
+}
+
+/** The singular vectors as well; otherwise like {@link jacobiSingularValues}. */
+export async function jacobiSvd(matrix: readonly number[][], checkOpen: () => void): Promise<JacobiSvd> {
+  const columns = matrix.map((elements, i): Column => {
+    return { elements, rotation: matrix.map((_, j) => (i === j ? 1 : 0)), square: 0 };
+  });
+  await orthogonalizeAll(columns, checkOpen);
+  return {
+    values: Float64Array.from(columns, ({ square }) => Math.sqrt(square)),
+    orthogonal: columns.map(({ elements }) => elements),
+    rotations: columns.map(({ rotation }) => rotation),
+  };
+}
+
+/** Sweeps until no pair of columns needs a rotation; they are then in descending order. */
+async function orthogonalizeAll(columns: Column[], checkOpen: () => void): Promise<void> {
+  const length = columns[0]?.elements.length ?? 1;
+  const tolerance = Number.EPSILON * Math.sqrt(length);
   let yielded = performance.now();
   for (let sweep = 0; sweep < MAX_SWEEPS; sweep++) {
     for (const column of columns) column.square = dot(column.elements, column.elements);
@@ -41,10 +71,10 @@ export async function jacobiSingularValues(
       checkOpen();
       yielded = performance.now();
     }
-    if (rotations === 0) return Float64Array.from(columns, ({ square }) => Math.sqrt(square));
+    if (rotations === 0) return;
   }
   throw new Error(
-    `One-sided Jacobi did not converge in ${MAX_SWEEPS} sweeps over ${columns.length} columns of ${matrix[0]?.length}`,
+    `One-sided Jacobi did not converge in ${MAX_SWEEPS} sweeps over ${columns.length} columns of ${length}`,
   );
 }
 
@@ -57,13 +87,18 @@ function orthogonalize(p: Column, q: Column, tolerance: number): boolean {
   const t = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.hypot(1, zeta));
   const c = 1 / Math.hypot(1, t);
   const s = c * t;
-  for (let k = 0; k < p.elements.length; k++) {
-    const x = p.elements[k] ?? 0;
-    const y = q.elements[k] ?? 0;
-    p.elements[k] = c * x - s * y;
-    q.elements[k] = s * x + c * y;
-  }
+  rotate(p.elements, q.elements, c, s);
+  rotate(p.rotation, q.rotation, c, s);
   p.square -= t * product;
   q.square += t * product;
   return true;
+}
+
+function rotate(p: number[], q: number[], c: number, s: number): void {
+  for (let k = 0; k < p.length; k++) {
+    const x = p[k] ?? 0;
+    const y = q[k] ?? 0;
+    p[k] = c * x - s * y;
+    q[k] = s * x + c * y;
+  }
 }

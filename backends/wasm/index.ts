@@ -12,7 +12,7 @@ const SIMD_PROBE = new Uint8Array([
 
 export const name = "wasm";
 
-export const capabilities = ["singularValues"] as const;
+export const capabilities = ["singularValues", "svd"] as const;
 
 /** Always ok but on an engine without WebAssembly SIMD. */
 export async function availability(): Promise<Availability> {
@@ -25,7 +25,10 @@ export async function availability(): Promise<Availability> {
 }
 
 /** Opens the backend; its threads start with the first matrices. */
-export async function open({ threads = availableParallelism() }: BackendOptions): Promise<Backend> {
+export async function open({
+  threads = availableParallelism(),
+  precision,
+}: BackendOptions): Promise<Backend> {
   if (!Number.isSafeInteger(threads) || threads < 1) {
     throw new UsageError(
       `Cannot open the wasm backend with ${threads} threads: expected a whole number from 1`,
@@ -36,5 +39,5 @@ export async function open({ threads = availableParallelism() }: BackendOptions)
     throw new BackendUnavailableError(`Cannot open the wasm backend: ${available.reason}; ${available.fix}`);
   }
   const { WasmBackend } = await import("./pool.ts");
-  return new WasmBackend(threads);
+  return new WasmBackend(threads, precision);
 }

@@ -23,12 +23,39 @@ export interface Kernels {
     packed: number,
   ): void;
   gramAdd(packed: number, n: number, k: number, gram: number, ld: number): void;
+  packRowsFloats(at: number, dtype: number, n: number, k: number, factor: number, packed: number): void;
+  packColumnsFloats(
+    at: number,
+    dtype: number,
+    n: number,
+    m: number,
+    k0: number,
+    k: number,
+    factor: number,
+    packed: number,
+  ): void;
+  gramAddFloats(packed: number, n: number, k: number, gram: number, ld: number): void;
+  probeSigns(n: number, signs: number): void;
+  probeAdd(
+    packed: number,
+    n: number,
+    k: number,
+    signs: number,
+    scratch: number,
+    product: number,
+    lengths: number,
+  ): void;
+  setDiagonal(gram: number, n: number, ld: number, lengths: number): void;
+  probeResidual(gram: number, n: number, ld: number, signs: number, product: number): void;
   gramMirror(gram: number, n: number, ld: number): void;
   gramMax(gram: number, n: number, ld: number): number;
   scale(at: number, count: number, factor: number): void;
   clear(at: number, count: number): void;
   bandWorkspace(order: number): number;
   reducePanel(gram: number, ld: number, order: number, j: number, band: number, workspace: number): void;
+  factorPanel(gram: number, ld: number, order: number, j: number, band: number, workspace: number): void;
+  multiplyPanel(gram: number, ld: number, order: number, j: number, workspace: number): void;
+  formPanel(order: number, j: number, workspace: number): void;
   chaseBulges(band: number, n: number, s0: number): void;
   sweepGroup(): number;
   bandWidth(): number;
@@ -47,6 +74,71 @@ export interface Kernels {
     work: number,
   ): void;
   bidiagonalValues(n: number, diagonal: number, above: number, work: number): number;
+  sketchImages(
+    at: number,
+    dtype: number,
+    n: number,
+    rows: number,
+    factor: number,
+    basis: number,
+    panels: number,
+    images: number,
+    packed: number,
+  ): void;
+  sketchAdd(
+    at: number,
+    dtype: number,
+    n: number,
+    rows: number,
+    factor: number,
+    images: number,
+    panels: number,
+    sums: number,
+    packed: number,
+  ): void;
+  columnsToPanels(
+    x: number,
+    ld: number,
+    rows: number,
+    count: number,
+    panels: number,
+    panelRows: number,
+  ): void;
+  panelsToColumns(
+    panels: number,
+    panelRows: number,
+    rows: number,
+    count: number,
+    x: number,
+    ld: number,
+  ): void;
+  addTiles(tiles: number, n: number, count: number, x: number, ld: number): void;
+  innerProducts(
+    v: number,
+    ld: number,
+    count: number,
+    x: number,
+    ldx: number,
+    xs: number,
+    n: number,
+    out: number,
+    ldOut: number,
+  ): void;
+  subtractProducts(
+    v: number,
+    ld: number,
+    count: number,
+    x: number,
+    ldx: number,
+    xs: number,
+    n: number,
+    coefficients: number,
+    ldCoefficients: number,
+  ): void;
+  columnNorm(x: number, n: number): number;
+  combine(a: number, x: number, b: number, y: number, c: number, z: number, n: number): void;
+  orthonormalize(x: number, ld: number, rows: number, n: number, column: number, r: number): void;
+  jacobiSweep(g: number, rotation: number, order: number, ld: number, squares: number): number;
   readonly __heap_base: WebAssembly.Global;
 }
 
@@ -55,12 +147,22 @@ const FUNCTIONS = [
   "packRows",
   "packColumns",
   "gramAdd",
+  "packRowsFloats",
+  "packColumnsFloats",
+  "gramAddFloats",
+  "probeSigns",
+  "probeAdd",
+  "setDiagonal",
+  "probeResidual",
   "gramMirror",
   "gramMax",
   "scale",
   "clear",
   "bandWorkspace",
   "reducePanel",
+  "factorPanel",
+  "multiplyPanel",
+  "formPanel",
   "chaseBulges",
   "sweepGroup",
   "bandWidth",
@@ -70,6 +172,17 @@ const FUNCTIONS = [
   "qrAdd",
   "bidiagonalize",
   "bidiagonalValues",
+  "sketchImages",
+  "sketchAdd",
+  "columnsToPanels",
+  "panelsToColumns",
+  "addTiles",
+  "innerProducts",
+  "subtractProducts",
+  "columnNorm",
+  "combine",
+  "orthonormalize",
+  "jacobiSweep",
 ] as const satisfies readonly (keyof Kernels)[];
 
 function areKernels(exports: object): exports is Kernels {

@@ -46,6 +46,14 @@ export interface Layout {
   readonly beside: number;
   /** Vectors of the bidiagonalisation. */
   readonly vectors: number;
+  /**
+   * For float products: the Gram matrix's diagonal; the probe's vector of signs, what the matrix makes of it, and
+   * scratch for {@link DEPTH} rows.
+   */
+  readonly lengths: number;
+  readonly signs: number;
+  readonly product: number;
+  readonly scratch: number;
   /** End of the last part. */
   readonly sizeBytes: number;
 }
@@ -95,6 +103,10 @@ function place({ shape, dtype }: MatrixHeader, kernels: Kernels, whole: boolean)
   const diagonal = take(8 * n);
   const beside = take(8 * n);
   const vectors = take(8 * (5 * n + 1));
+  const lengths = take(8 * order);
+  const signs = take(8 * order);
+  const product = take(8 * order);
+  const scratch = take(8 * 2 * depth);
   return {
     n,
     m,
@@ -113,6 +125,10 @@ function place({ shape, dtype }: MatrixHeader, kernels: Kernels, whole: boolean)
     diagonal,
     beside,
     vectors,
+    lengths,
+    signs,
+    product,
+    scratch,
     sizeBytes: take(64),
   };
 }

@@ -1,6 +1,6 @@
 // One worker thread as the pool sees it: it feeds a matrix through the staging area and waits for the values.
 import { Worker } from "node:worker_threads";
-import type { MatrixSource } from "../../src/backend.ts";
+import type { MatrixSource, Precision } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import {
@@ -11,17 +11,24 @@ import {
   SLOTS,
   STAGING_BYTES,
   slotBytes,
+  type WorkerStart,
 } from "./protocol.ts";
+import type { SvdAnswer, SvdStep } from "./svd-worker.ts";
 
 interface Job {
   readonly number: number;
   readonly resolve: (values: Float64Array) => void;
   readonly reject: (error: unknown) => void;
-  /** Feeds the rows a second time. */
+  /** Feeds the rows once more. */
   readonly again: () => Promise<void>;
 }
 
-/** Owns one thread and its staging area. One `singularValues` at a time. */
+interface Asked {
+  readonly resolve: (answer: SvdAnswer) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Owns one thread and its staging area. One `singularValues`, or the steps of one truncated SVD, at a time. */
 export class PoolWorker {
   readonly #staging = new SharedArrayBuffer(STAGING_BYTES);
   readonly #worker: Worker;
@@ -30,12 +37,15 @@ export class PoolWorker {
   #wake: () => void = () => {};
   #jobs = 0;
   #job: Job | null = null;
+  #calls = 0;
+  readonly #asked = new Map<number, Asked>();
   #closing = false;
   /** Why the thread is gone; null while it lives. */
   #death: Error | null = null;
 
-  constructor() {
-    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: this.#staging });
+  constructor(precision: Precision) {
+    const workerData: WorkerStart = { staging: this.#staging, precision };
+    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { workerData });
     this.#worker.on("message", (reply: Reply) => this.#receive(reply));
     this.#worker.on("error", (cause) =>
       this.#die(new Error("A worker of the wasm backend crashed", { cause })),
@@ -74,12 +84,23 @@ export class PoolWorker {
     }
   }
 
-  /** Rejects the call in progress and ends the thread at its next look at the closed word. */
+  /** Has a step of a truncated SVD done; steps that are asked for meanwhile follow in order. */
+  ask(step: SvdStep): Promise<SvdAnswer> {
+    if (this.#death !== null) return Promise.reject(this.#death);
+    if (this.#closing) return Promise.reject(closedError());
+    this.#worker.ref();
+    const call = ++this.#calls;
+    return new Promise((resolve, reject) => {
+      this.#asked.set(call, { resolve, reject });
+      this.#post({ kind: "svd", call, step });
+    });
+  }
+
+  /** Rejects the calls in progress and ends the thread at its next look at the closed word. */
   async close(): Promise<void> {
     this.#closing = true;
     this.#worker.ref();
-    this.#job?.reject(new Error("The wasm backend was closed"));
-    this.#job = null;
+    this.#rejectAll(closedError());
     this.#wake();
     Atomics.store(new Int32Array(this.#staging, 0, 1), CLOSED_WORD, 1);
     this.#post({ kind: "stop" });
@@ -144,15 +165,39 @@ export class PoolWorker {
         if (this.#job?.number === reply.job) this.#job.reject(reply.error);
         this.#wake();
         return;
+      case "svd":
+        this.#settle(reply.call)?.resolve(reply.answer);
+        return;
+      case "svdFailed":
+        this.#settle(reply.call)?.reject(reply.error);
+        return;
       default:
         reply satisfies never;
     }
   }
 
+  /** Takes the call off the list. */
+  #settle(call: number): Asked | undefined {
+    const asked = this.#asked.get(call);
+    this.#asked.delete(call);
+    if (this.#asked.size === 0 && !this.#closing) this.#worker.unref();
+    return asked;
+  }
+
+  #rejectAll(error: Error): void {
+    this.#job?.reject(error);
+    this.#job = null;
+    for (const { reject } of this.#asked.values()) reject(error);
+    this.#asked.clear();
+  }
+
   #die(error: Error): void {
     this.#death ??= error;
-    this.#job?.reject(this.#death);
-    this.#job = null;
+    this.#rejectAll(this.#death);
     this.#wake();
   }
+}
+
+function closedError(): Error {
+  return new Error("The wasm backend was closed");
 }

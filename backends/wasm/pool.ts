@@ -1,29 +1,40 @@
 // The open wasm backend: as many worker threads as it may use, started when first needed, one matrix on each; more
 // calls wait in line, their rows untouched.
-import type { Backend, MatrixSource } from "../../src/backend.ts";
+import type { Backend, MatrixSource, Precision } from "../../src/backend.ts";
+import { checkSvd, type SvdOptions, type TruncatedSvd } from "../../src/backend-svd.ts";
 import { KERNELS_SOURCE_SHA256 } from "./kernels.wasm.ts";
 import { compileKernels } from "./kernels-module.ts";
 import { PoolWorker } from "./pool-worker.ts";
+import { computeSvd } from "./svd.ts";
+import { planSvd } from "./svd-plan.ts";
 
 interface Waiting {
   readonly resolve: (worker: PoolWorker) => void;
   readonly reject: (error: Error) => void;
 }
 
-/** The `wasm` backend, open. `fast` has no kernels of its own yet: both precisions compute, and report, `exact`. */
+/**
+ * The `wasm` backend, open. `fast` adds up the Gram matrix in float32 products and keeps what comes of it where its
+ * measured error lets the SNR be right within 1e-6; what does not pass, and every F64 matrix, is computed in float64.
+ */
 export class WasmBackend implements Backend {
   readonly name = "wasm";
-  readonly version = `1-${KERNELS_SOURCE_SHA256.slice(0, 12)}${compileKernels().roundsOnce ? "-fma" : ""}`;
-  readonly precision = "exact";
+  readonly version: string;
+  readonly precision: Precision;
   readonly concurrency: number;
   readonly #idle: PoolWorker[] = [];
   readonly #all = new Set<PoolWorker>();
   readonly #line: Waiting[] = [];
+  /** What ends the truncated SVDs at work. */
+  readonly #inFlight = new Set<(error: Error) => void>();
   #closed: Promise<void> | null = null;
 
   /** @param threads - worker threads, at least 1. */
-  constructor(threads: number) {
+  constructor(threads: number, precision: Precision) {
     this.concurrency = threads;
+    this.precision = precision;
+    const build = `${KERNELS_SOURCE_SHA256.slice(0, 12)}${compileKernels().roundsOnce ? "-fma" : ""}`;
+    this.version = `2-${build}${precision === "fast" ? "-f32" : ""}`;
   }
 
   async singularValues(matrix: MatrixSource): Promise<Float64Array> {
@@ -33,6 +44,37 @@ export class WasmBackend implements Backend {
       return await worker.singularValues(matrix);
     } finally {
       this.#release(worker);
+    }
+  }
+
+  /** On the first thread that is free and on all that are free then. */
+  async svd(matrix: MatrixSource, rank: number, options?: SvdOptions): Promise<TruncatedSvd> {
+    const request = checkSvd(matrix.shape, rank, options);
+    const plan = planSvd(request, matrix.dtype);
+    const workers = [await this.#acquire()];
+    try {
+      while (workers.length < plan.slices) {
+        const worker = this.#takeIdle() ?? this.#start();
+        if (worker === null) break;
+        workers.push(worker);
+      }
+      return await this.#untilClosed(computeSvd(workers, matrix, { request, plan }));
+    } finally {
+      for (const worker of workers) this.#release(worker);
+    }
+  }
+
+  /** The same, but rejected at once when the backend is closed: rows may never come. */
+  async #untilClosed<T>(work: Promise<T>): Promise<T> {
+    let stop: (error: Error) => void = () => {};
+    const closed = new Promise<never>((_, reject) => {
+      stop = reject;
+    });
+    this.#inFlight.add(stop);
+    try {
+      return await Promise.race([work, closed]);
+    } finally {
+      this.#inFlight.delete(stop);
     }
   }
 
@@ -47,6 +89,7 @@ export class WasmBackend implements Backend {
 
   async #closeAll(): Promise<void> {
     for (const { reject } of this.#line.splice(0)) reject(closedError());
+    for (const stop of this.#inFlight) stop(closedError());
     await Promise.all([...this.#all].map((worker) => worker.close()));
   }
 
@@ -67,7 +110,7 @@ export class WasmBackend implements Backend {
 
   #start(): PoolWorker | null {
     if (this.#all.size >= this.concurrency) return null;
-    const worker = new PoolWorker();
+    const worker = new PoolWorker(this.precision);
     this.#all.add(worker);
     return worker;
   }

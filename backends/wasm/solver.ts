@@ -1,9 +1,11 @@
 // All singular values of one matrix after another, on the calling thread, in one WebAssembly memory: the square roots
-// of the eigenvalues of the float64 Gram matrix of the smaller side, or, where squaring has cost too much (guard.ts),
-// those of the triangular factor. Bytes are taken as they arrive.
+// of the eigenvalues of the Gram matrix of the smaller side, whose products are floats first where `fast` is asked for
+// and doubles otherwise, or, where squaring has cost too much (guard.ts), those of the triangular factor. Bytes are
+// taken as they arrive.
+import type { Precision } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
-import { gramSuffices } from "./guard.ts";
+import { floatGramSuffices, gramSuffices } from "./guard.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "./kernels.ts";
 import { DEPTH, type Layout, layOut, type MatrixHeader } from "./layout.ts";
 
@@ -12,16 +14,21 @@ const PAGE_BYTES = 65536;
 const SPARE_BYTES = 64 * 2 ** 20;
 // Values of a float64 matrix are scaled to stay below 2^64: squares neither overflow nor vanish.
 const HEADROOM_BITS = 64;
+// Floats are scaled by at most 2^120, itself a float, to stay below 2^57: 32 squares of them add up below 2^120.
+const FLOAT_HEADROOM_BITS = 56;
+const FLOAT_EXPONENT_LIMIT = 120;
 // Elements checked for NaN, and columns made bidiagonal, between two looks at the interruption.
 const CHECKED_ELEMENTS = 2 ** 22;
 const BIDIAGONAL_STEPS = 16;
+
+/** What the rows are folded into: the Gram matrix, by products of floats or of doubles, or the triangular factor. */
+type Target = "floats" | "gram" | "triangle";
 
 interface Work {
   readonly header: MatrixHeader;
   readonly layout: Layout;
   readonly dtype: number;
-  /** What the rows are folded into: the Gram matrix, or the triangular factor. */
-  target: "gram" | "triangle";
+  target: Target;
   /** Bytes of the matrix that have arrived, and that have been folded in. */
   arrived: number;
   folded: number;
@@ -32,6 +39,7 @@ interface Work {
 /** Owns one WebAssembly memory and keeps it from matrix to matrix: `begin`, `append` until all rows are in, `finish`. */
 export class Solver {
   readonly #module: WebAssembly.Module;
+  readonly #precision: Precision;
   readonly #interrupted: () => boolean;
   #memory: WebAssembly.Memory;
   #kernels: Kernels;
@@ -39,10 +47,12 @@ export class Solver {
 
   /**
    * @param module - the compiled kernels.
+   * @param precision - with `fast`, matrices of other types than F64 are tried in float32 products first.
    * @param interrupted - asked every few milliseconds; once true, the work in progress throws an Error.
    */
-  constructor(module: WebAssembly.Module, interrupted: () => boolean) {
+  constructor(module: WebAssembly.Module, precision: Precision, interrupted: () => boolean) {
     this.#module = module;
+    this.#precision = precision;
     this.#interrupted = interrupted;
     this.#memory = newMemory();
     this.#kernels = instantiateKernels(module, this.#memory);
@@ -53,7 +63,6 @@ export class Solver {
     this.#work = null;
     const layout = layOut(header, this.#kernels);
     this.#reserve(layout.sizeBytes);
-    this.#kernels.clear(layout.square, layout.ld * layout.order);
     this.#work = {
       header,
       layout,
@@ -61,8 +70,9 @@ export class Solver {
       target: "gram",
       arrived: 0,
       folded: 0,
-      exponent: header.dtype === "F64" ? null : 0,
+      exponent: null,
     };
+    this.#aim(this.#work, this.#precision === "fast" && header.dtype !== "F64" ? "floats" : "gram");
   }
 
   /** Takes the next bytes, cut anywhere. Throws MatrixError at NaN and Infinity, RangeError at bytes past its end. */
@@ -81,24 +91,20 @@ export class Solver {
   }
 
   /**
-   * Computes the singular values, descending; null when the rows are needed a second time: append them, and finish.
+   * Computes the singular values, descending; null when the rows are needed again: append them, and finish.
    *
    * @throws RangeError when rows are missing; Error when an iteration does not converge.
    */
   finish(): Float64Array<ArrayBuffer> | null {
     const work = this.#current();
     if (work.arrived !== sizeOf(work)) throw wrongSize(work, work.arrived);
-    this.#foldRest(work);
-    if (work.target === "triangle") return this.#fromTriangle(work);
-    const values = this.#fromGram(work);
-    if (gramSuffices(values)) return values;
-
-    this.#kernels.clear(work.layout.square, work.layout.ld * work.layout.order);
-    work.target = "triangle";
-    work.folded = 0;
-    if (work.layout.whole) {
+    for (;;) {
       this.#foldRest(work);
-      return this.#fromTriangle(work);
+      if (work.target === "triangle") return this.#fromTriangle(work);
+      const values = this.#fromGram(work);
+      if (this.#suffices(work, values)) return values;
+      this.#aim(work, work.target === "floats" ? "gram" : "triangle");
+      if (!work.layout.whole) break;
     }
     if (!work.header.rereadable) {
       throw new Error(
@@ -108,6 +114,30 @@ export class Solver {
     }
     work.arrived = 0;
     return null;
+  }
+
+  /** Begins to fold the rows into `target`, from the first one. */
+  #aim(work: Work, target: Target): void {
+    const { square, ld, order, n, lengths, signs, product } = work.layout;
+    work.target = target;
+    work.folded = 0;
+    work.exponent = target === "floats" || work.header.dtype === "F64" ? null : 0;
+    this.#kernels.clear(square, ld * order);
+    if (target !== "floats") return;
+    this.#kernels.probeSigns(n, signs);
+    this.#kernels.clear(lengths, order);
+    this.#kernels.clear(product, order);
+  }
+
+  #suffices({ target, layout, exponent }: Work, values: Float64Array): boolean {
+    if (target === "gram") return gramSuffices(values);
+    const { n, signs, product } = layout;
+    const x = new Float64Array(this.#memory.buffer, signs, n);
+    const ex = new Float64Array(this.#memory.buffer, product, n);
+    const unit = 2 ** (2 * (exponent ?? 0));
+    const spread = (Math.sqrt(ex.reduce((sum, each) => sum + each * each, 0)) / n) * unit;
+    const bias = (Math.abs(ex.reduce((sum, each, i) => sum + each * (x[i] ?? 0), 0)) / n) * unit;
+    return floatGramSuffices(values, { spread, bias });
   }
 
   #current(): Work {
@@ -160,12 +190,21 @@ export class Solver {
 
   /** The factor by which to multiply the next values, of magnitude up to `max`; rescales what is folded in already. */
   #factor(work: Work, max: number): number {
-    if (work.header.dtype !== "F64") return 1; // the other types' values and their squares are well inside float64's range
+    const floats = work.target === "floats";
+    // As doubles, the other types' values and their squares are well inside the range.
+    if (work.header.dtype !== "F64" && !floats) return 1;
     if (max > 0) {
-      const exponent = exponentOf(max);
-      if (work.exponent !== null && exponent > work.exponent + HEADROOM_BITS) {
-        const { square, ld, order } = work.layout;
-        this.#kernels.scale(square, ld * order, 2 ** (2 * (work.exponent - exponent)));
+      const headroom = floats ? FLOAT_HEADROOM_BITS : HEADROOM_BITS;
+      const limit = floats ? FLOAT_EXPONENT_LIMIT : Infinity;
+      const exponent = Math.max(-limit, Math.min(limit, exponentOf(max)));
+      if (work.exponent !== null && exponent > work.exponent + headroom) {
+        const { square, ld, order, lengths, product } = work.layout;
+        const factor = 2 ** (2 * (work.exponent - exponent));
+        this.#kernels.scale(square, ld * order, factor);
+        if (floats) {
+          this.#kernels.scale(lengths, order, factor);
+          this.#kernels.scale(product, order, factor);
+        }
         work.exponent = exponent;
       }
       work.exponent ??= exponent;
@@ -182,7 +221,8 @@ export class Solver {
     const k = block / rowBytes;
     const address = blockAt(work);
     const factor = this.#factor(work, this.#maxAbs(work, address, k * n));
-    this.#kernels.packRows(address, work.dtype, n, k, factor, packed);
+    if (work.target === "floats") this.#kernels.packRowsFloats(address, work.dtype, n, k, factor, packed);
+    else this.#kernels.packRows(address, work.dtype, n, k, factor, packed);
     this.#foldPacked(work, k);
     work.folded += block;
   }
@@ -198,23 +238,41 @@ export class Solver {
     for (let k0 = 0; k0 < m; k0 += DEPTH) {
       this.#checkInterrupted();
       const k = Math.min(DEPTH, m - k0);
-      this.#kernels.packColumns(raw, work.dtype, n, m, k0, k, factor, packed);
+      if (work.target === "floats") {
+        this.#kernels.packColumnsFloats(raw, work.dtype, n, m, k0, k, factor, packed);
+      } else {
+        this.#kernels.packColumns(raw, work.dtype, n, m, k0, k, factor, packed);
+      }
       this.#foldPacked(work, k);
     }
   }
 
   #foldPacked({ target, layout }: Work, k: number): void {
-    const { n, packed, square, ld, order, columns } = layout;
-    if (target === "gram") this.#kernels.gramAdd(packed, n, k, square, ld);
-    else this.#kernels.qrAdd(packed, n, k, square, order, columns);
+    const { n, packed, square, ld, order, columns, lengths, signs, product, scratch } = layout;
+    switch (target) {
+      case "floats":
+        this.#kernels.gramAddFloats(packed, n, k, square, ld);
+        this.#kernels.probeAdd(packed, n, k, signs, scratch, product, lengths);
+        return;
+      case "gram":
+        this.#kernels.gramAdd(packed, n, k, square, ld);
+        return;
+      case "triangle":
+        this.#kernels.qrAdd(packed, n, k, square, order, columns);
+        return;
+      default:
+        target satisfies never;
+    }
   }
 
-  #fromGram({ layout, exponent }: Work): Float64Array<ArrayBuffer> {
+  #fromGram({ target, layout, exponent }: Work): Float64Array<ArrayBuffer> {
     const kernels = this.#kernels;
-    const { n, order, ld, square, band, bandDoubles, workspace, diagonal, beside } = layout;
+    const { n, order, ld, square, band, bandDoubles, workspace, diagonal, beside, signs, product } = layout;
+    if (target === "floats") kernels.setDiagonal(square, n, ld, layout.lengths);
     const max = kernels.gramMax(square, n, ld);
     if (max === 0) return new Float64Array(n);
     kernels.gramMirror(square, n, ld);
+    if (target === "floats") kernels.probeResidual(square, n, ld, signs, product);
     const half = Math.floor(exponentOf(max) / 2); // an even power of two: its root is one as well
     kernels.scale(square, ld * order, 2 ** (-2 * half));
 

@@ -2,16 +2,20 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { MatrixError } from "../../src/errors.ts";
 import { compileKernels } from "./kernels-module.ts";
-import { CLOSED_WORD, type Reply, type Request, slotBytes } from "./protocol.ts";
+import { CLOSED_WORD, type Reply, type Request, slotBytes, type WorkerStart } from "./protocol.ts";
 import { Solver } from "./solver.ts";
+import { type SvdStep, SvdWorker } from "./svd-worker.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("worker.js is started by the wasm backend, not by hand");
-const staging: SharedArrayBuffer = workerData;
+const { staging, precision }: WorkerStart = workerData;
 const control = new Int32Array(staging, 0, 1);
 const reply = (message: Reply) => port.postMessage(message);
 
-const solver = new Solver(compileKernels().module, () => Atomics.load(control, CLOSED_WORD) === 1);
+const { module } = compileKernels();
+const isClosed = () => Atomics.load(control, CLOSED_WORD) === 1;
+const solver = new Solver(module, precision, isClosed);
+const svd = new SvdWorker(module, isClosed);
 
 /** The matrix at work; null between matrices and after one has failed, when its remaining bytes are dropped. */
 let job: number | null = null;
@@ -39,6 +43,14 @@ function finish(): void {
   job = null;
 }
 
+function answerSvd(call: number, step: SvdStep): void {
+  try {
+    reply({ kind: "svd", call, answer: svd.take(step) });
+  } catch (error) {
+    reply({ kind: "svdFailed", call, error });
+  }
+}
+
 /** Ends this thread alone, not the process. Closing the port would do but for Deno, whose port has no close(). */
 function stopThread(): void {
   process.exit(0);
@@ -56,6 +68,9 @@ function handle(request: Request): void {
       return;
     case "finish":
       attempt(finish);
+      return;
+    case "svd":
+      answerSvd(request.call, request.step);
       return;
     case "stop":
       stopThread();

@@ -3,12 +3,13 @@
 python original.py path/to/spectrum.py path/to/model      (needs torch, transformers, prompt_toolkit, tqdm)
 
 Everything is the original's code: loading, scanning every weight type, writing its three files to the current folder.
-Peak memory in KiB goes to $PEAK_FILE.
+What the process took goes to $COST_FILE.
 """
 import importlib.util
 import os
-import resource
 import sys
+
+from process_cost import write_process_cost
 
 spec = importlib.util.spec_from_file_location("spectrum", sys.argv[1])
 spectrum = importlib.util.module_from_spec(spec)
@@ -21,5 +22,4 @@ types = modifier.sort_weight_types(modifier.get_weight_types())
 modifier.assess_layers_snr(types)
 modifier.save_snr_to_json()
 
-with open(os.environ["PEAK_FILE"], "w") as file:
-    file.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+write_process_cost()

@@ -3,16 +3,16 @@
 python train.py path/to/model path/to/batches.json path/to/result.json      (needs torch, transformers)
 
 Only the parameters of the selection require gradients: autograd prunes the rest, as it does for everybody.
-Peak memory in KiB goes to $PEAK_FILE.
+What the process took goes to $COST_FILE.
 """
 import json
-import os
-import resource
 import sys
 import time
 
 import torch
 from transformers import AutoModelForCausalLM
+
+from process_cost import write_process_cost
 
 model_folder, batches_file, result_file = sys.argv[1:]
 with open(batches_file) as file:
@@ -53,5 +53,5 @@ for sequence in work["sequences"]:
 
 with open(result_file, "w") as file:
     json.dump(costs, file)
-with open(os.environ["PEAK_FILE"], "w") as file:
-    file.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+
+write_process_cost()

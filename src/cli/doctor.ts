@@ -1,6 +1,13 @@
 // spectrum doctor: what this machine has for the tool's work, and what to install where something is missing.
 import { availableParallelism, totalmem } from "node:os";
-import { defaultScoreCacheFolder, hubSettings, listBackends, TOOL } from "../index.ts";
+import {
+  defaultCalibrationFolder,
+  defaultScoreCacheFolder,
+  fastestBackend,
+  hubSettings,
+  listBackends,
+  TOOL,
+} from "../index.ts";
 import { defineCommand, EXIT } from "./command.ts";
 
 /** The command `doctor`. */
@@ -8,18 +15,21 @@ export const doctorCommand = defineCommand({
   name: "doctor",
   summary: "Show which backends can run here, and what to install for the others",
   positionals: [],
-  options: { json: { kind: "flag", help: "Print the findings on stdout as JSON" } },
-  examples: ["spectrum doctor", "spectrum doctor --json"],
+  options: {
+    calibrate: { kind: "flag", help: "Time the backends anew, for auto" },
+    json: { kind: "flag", help: "Print the findings on stdout as JSON" },
+  },
+  examples: ["spectrum doctor", "spectrum doctor --calibrate", "spectrum doctor --json"],
   async run({ options }, { terminal }) {
-    const findings = await examine();
+    const findings = await examine(options.calibrate);
     terminal.print(describe(findings));
     if (options.json) await terminal.printDocument(findings);
     return findings.backends.some(({ availability }) => availability.ok) ? EXIT.done : EXIT.failed;
   },
 });
 
-/** The document that `doctor --json` prints. */
-async function examine() {
+/** The document that `doctor --json` prints; with `calibrate` after timing the backends. */
+async function examine(calibrate: boolean) {
   const { endpoint, cacheFolder, token, offline } = await hubSettings();
   const constrained = process.constrainedMemory();
   // Without a limit it is 0, or more than there is.
@@ -34,7 +44,16 @@ async function examine() {
       memoryBytes,
     },
     backends: await listBackends(),
-    folders: { models: cacheFolder, scores: defaultScoreCacheFolder() },
+    // One after the other: timings at the same time would disturb each other.
+    fastest: {
+      exact: await fastestBackend({ precision: "exact", calibrate }),
+      fast: await fastestBackend({ precision: "fast", calibrate }),
+    },
+    folders: {
+      models: cacheFolder,
+      scores: defaultScoreCacheFolder(),
+      calibrations: defaultCalibrationFolder(),
+    },
     // Whether there is a token; its value never leaves hub/.
     hub: { endpoint, offline, token: token !== null },
   };
@@ -53,6 +72,7 @@ function describe({
   runtime,
   system,
   backends,
+  fastest,
   folders,
   hub,
 }: Awaited<ReturnType<typeof examine>>): string {
@@ -62,7 +82,7 @@ function describe({
     `${tool.name} ${tool.version}, ${runtime.name} ${runtime.version}, ${system.platform} ${system.arch}`,
     `${system.processors} processors, ${memory}`,
     "",
-    "Backends, in the order in which auto tries them:",
+    "Backends; auto trains with the first of them that can, and scans with the fastest:",
     ...backends.flatMap(({ name, computeDtypes, availability }) =>
       availability.ok
         ? [`  ${name.padEnd(widest)}  ready, ${describeUse(computeDtypes)}`]
@@ -72,8 +92,15 @@ function describe({
           ],
     ),
     "",
+    "What auto scans with, on all processors:",
+    ...Object.entries(fastest).map(
+      ([precision, { backend, candidates, why }]) =>
+        `  ${precision.padEnd(5)}  ${backend ?? candidates.join(" or ")}: ${why}`,
+    ),
+    "",
     `Hub: ${hub.endpoint}, ${hub.offline ? "offline" : "online"}, ${hub.token ? "with a token" : "no token (set HF_TOKEN for gated models)"}`,
     `Models are kept in ${folders.models}`,
     `Scores are kept in ${folders.scores}`,
+    `Calibrations are kept in ${folders.calibrations}`,
   ].join("\n");
 }

@@ -27,7 +27,11 @@ const OPTIONS = {
     help: "Default results.json; with --json none",
   },
   backend: { kind: "text", value: "NAME", help: "auto (default), or one of spectrum doctor's" },
-  precision: { kind: "choice", choices: ["exact", "fast"], help: "Default exact" },
+  precision: {
+    kind: "choice",
+    choices: ["exact", "fast"],
+    help: "Default exact; fast: SNR to 1e-6",
+  },
   threads: {
     kind: "number",
     value: "N",

@@ -28,7 +28,7 @@ import { defaultScoreCacheFolder, openScoreCache, type ScoreKey } from "./score-
 
 /** Options of {@link scan}. */
 export interface ScanOptions {
-  /** Name of a backend, `auto` (default) for the best that is available here, or an open one, which stays open. */
+  /** Name of a backend, `auto` (default) for the fastest that is available here, or an open one, which stays open. */
   readonly backend?: string | Backend;
   /** Default `exact`. */
   readonly precision?: Precision;

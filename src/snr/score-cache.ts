@@ -2,8 +2,8 @@
 // a module that is done is in here, whatever happens to the process next.
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { homedir } from "node:os";
 import { join } from "node:path";
+import { defaultCacheFolder } from "../cache-folder.ts";
 import { replaceFile } from "../files.ts";
 import type { SpectrumStatistics } from "./results.ts";
 
@@ -50,10 +50,7 @@ export function openScoreCache(folder: string): ScoreCache {
 export function defaultScoreCacheFolder(
   env: Readonly<Record<string, string | undefined>> = process.env,
 ): string {
-  if (env.SPECTRUM_CACHE) return join(env.SPECTRUM_CACHE, "scores");
-  const base =
-    process.platform === "win32" ? env.LOCALAPPDATA : env.XDG_CACHE_HOME || join(homedir(), ".cache");
-  return join(base ?? homedir(), "spectrum-tune", "scores");
+  return join(defaultCacheFolder(env), "scores");
 }
 
 function cannotUse(folder: string, cause: Error): Error {

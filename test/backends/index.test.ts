@@ -1,14 +1,17 @@
 import { describe, expect, it } from "vitest";
-import { BACKEND_NAMES, listBackends, openBackend } from "../../backends/index.ts";
+import { BACKEND_NAMES, fastestBackend, listBackends, openBackend } from "../../backends/index.ts";
 import { UsageError } from "../../src/errors.ts";
 
 const options = { precision: "exact", threads: 1 } as const;
 
 describe("openBackend()", () => {
-  it("takes wasm for auto, and says so", async () => {
+  it("takes for auto what fastestBackend() says, which is not the reference, and says so", async () => {
     const { backend, notes } = await openBackend("auto", options);
-    expect(backend.name).toBe("wasm");
-    expect(notes).toEqual(["auto took the backend wasm"]);
+    const fastest = await fastestBackend(options);
+    expect(fastest.candidates).toContain("wasm");
+    expect(fastest.candidates).not.toContain("reference");
+    expect(backend.name).toBe(fastest.backend);
+    expect(notes.at(-1)).toMatch(new RegExp(`^auto took the backend ${backend.name}(: |$)`));
     await backend.close();
   });
 
@@ -20,6 +23,21 @@ describe("openBackend()", () => {
       expect(notes).toEqual([]);
       await backend.close();
     }
+  });
+
+  it("opens for svd what has it: auto the fast one", async () => {
+    for (const [choice, name] of [
+      ["auto", "wasm"],
+      ["reference", "reference"],
+    ] as const) {
+      const { backend } = await openBackend(choice, { ...options, capability: "svd" });
+      expect(backend.name).toBe(name);
+      expect(backend.svd).toBeTypeOf("function");
+      await backend.close();
+    }
+    await expect(openBackend("onnxruntime-cpu", { ...options, capability: "svd" })).rejects.toThrow(
+      /it has no svd; choose auto, wasm or reference/,
+    );
   });
 
   it("says so when the precision is not the one asked for, and of exact never", async () => {
@@ -59,7 +77,7 @@ describe("openBackend()", () => {
 describe("listBackends()", () => {
   it("states the capabilities and the availability of each, in the order that auto tries", async () => {
     const listed = await listBackends();
-    const scans = { capabilities: ["singularValues"], computeDtypes: [] };
+    const scans = { capabilities: ["singularValues", "svd"], computeDtypes: [] };
     const trains = { capabilities: ["session"], computeDtypes: ["float32", "float16"] };
     expect(listed.map(({ name }) => name)).toEqual(BACKEND_NAMES);
     expect(listed).toEqual(

@@ -111,12 +111,30 @@ describe("scan", () => {
     expect(stderr).toContain("modules have a score");
   });
 
-  it("says that fast is computed as exact, as its results state", async () => {
-    const args = ["scan", MODEL, "--include", "mlp.up_proj", "--no-cache", "--json", "--precision", "fast"];
-    const { code, stdout, stderr } = await spectrum(args);
-    expect(code).toBe(0);
-    expect(JSON.parse(stdout).backend.precision).toBe("exact");
-    expect(stderr).toMatch(/^the backend wasm has no precision fast in this version: it computes exact$/m);
+  it("scans with --precision fast, says so, and scores within 1e-6 of exact", async () => {
+    const scores = [];
+    for (const precision of ["exact", "fast"]) {
+      const args = [
+        "scan",
+        MODEL,
+        "--include",
+        "mlp.up_proj",
+        "--no-cache",
+        "--json",
+        "--precision",
+        precision,
+      ];
+      const { code, stdout, stderr } = await spectrum(args);
+      expect(code).toBe(0);
+      const results = parseResults(stdout, "stdout");
+      expect(results.backend.precision).toBe(precision);
+      expect(stderr).toContain(`by wasm (${precision})`);
+      scores.push(results.modules.map((module) => module.snr?.spectrum ?? NaN));
+    }
+    const [exact = [], fast = []] = scores;
+    expect(exact).toHaveLength(8);
+    for (const [i, score] of fast.entries())
+      expect(Math.abs(score / (exact[i] ?? NaN) - 1)).toBeLessThan(1e-6);
   });
 
   it("writes nothing with --json alone", async () => {
@@ -183,6 +201,54 @@ describe("scan", () => {
     expect(none.stderr).not.toContain("\u001b");
     const pictures = none.stderr.slice(none.stderr.indexOf("\n\n"));
     for (const line of pictures.split("\n")) expect(line.length).toBeLessThanOrEqual(40);
+  });
+});
+
+describe("auto", () => {
+  it("takes the same backend in the next scan without timing again, and finds its scores", async () => {
+    const cache = await folder();
+    const calibrations = join(cache, "calibrations");
+    // Name and time of writing of each calibration.
+    const stored = async () => {
+      const names = await readdir(calibrations).catch(() => []);
+      return Promise.all(names.map(async (name) => [name, (await stat(join(calibrations, name))).mtimeMs]));
+    };
+    const scan = async () => {
+      const args = ["scan", MODEL, "--include", "mlp.up_proj", "--json"];
+      const { code, stdout, stderr } = await spectrum(args, { SPECTRUM_CACHE: cache });
+      expect(code).toBe(0);
+      // Results hold no day, which calibrations do.
+      expect(stdout).not.toMatch(/\d{4}-\d\d-\d\d/);
+      return { stdout, stderr, note: /^auto took .*$/m.exec(stderr)?.[0] };
+    };
+    const first = await scan();
+    const calibrated = await stored();
+    const second = await scan();
+    expect(second.note).toBe(first.note);
+    expect(second.stdout).toBe(first.stdout);
+    expect(second.stderr).toMatch(/8 of them\s+known before/);
+    expect(await stored()).toEqual(calibrated);
+
+    // What doctor says agrees with what was done: one calibration where there is a choice, else none.
+    const doctor = await spectrum(["doctor", "--json"], { SPECTRUM_CACHE: cache });
+    const { fastest, folders } = JSON.parse(doctor.stdout);
+    expect(folders.calibrations).toBe(calibrations);
+    expect(fastest.exact.backend).toBe(JSON.parse(first.stdout).backend.name);
+    expect(calibrated).toHaveLength(fastest.exact.candidates.length > 1 ? 1 : 0);
+    expect(doctor.stderr).toContain(`exact  ${fastest.exact.backend}: ${fastest.exact.why}`);
+  });
+
+  it("is calibrated by doctor on demand, for both precisions", async () => {
+    const cache = await folder();
+    const { code, stdout } = await spectrum(["doctor", "--calibrate", "--json"], { SPECTRUM_CACHE: cache });
+    expect(code).toBe(0);
+    const { fastest } = JSON.parse(stdout);
+    const stored = await readdir(join(cache, "calibrations")).catch(() => []);
+    const several = [fastest.exact, fastest.fast].filter(({ candidates }) => candidates.length > 1);
+    expect(stored).toHaveLength(several.length);
+    for (const { backend, candidates } of [fastest.exact, fastest.fast])
+      expect(candidates).toContain(backend);
+    expect(fastest.exact.candidates).not.toContain("reference");
   });
 });
 

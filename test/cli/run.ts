@@ -22,8 +22,11 @@ export async function spectrum(
   env: Readonly<Record<string, string>> = {},
   onStderr: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => {},
 ): Promise<Run> {
-  const { PATH = "", HOME = "" } = process.env;
-  const child = spawn(process.execPath, [CLI, ...args], { cwd: ROOT, env: { PATH, HOME, ...env } });
+  const { PATH = "", HOME = "", SPECTRUM_CACHE = "" } = process.env;
+  const child = spawn(process.execPath, [CLI, ...args], {
+    cwd: ROOT,
+    env: { PATH, HOME, SPECTRUM_CACHE, ...env },
+  });
   let [stdout, stderr] = ["", ""];
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     stdout += text;

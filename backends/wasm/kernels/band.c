@@ -8,22 +8,24 @@
 //   v       k x b, column-major: the panel, then the reflectors with their zeros and ones in place
 //   packed  the same reflectors, packed for products over rows: packed[(c / 4 * k + i) * 4 + c % 4]
 //   vxv     panels of 4 rows, 3b columns each, [V | X | V]: V X^T + X V^T is one product of depth 2b. X's place holds Y
-//           first.
+//           first. Two of them by turns: a panel's update waits for the next panel's V, so that A is read once for both.
 //   r, t, vty, vtv, w   b x b, column-major;  ts  2b x b, packed
+//   above   the transpose of a block of A below the diagonal, in panel format
 #include "kernels.h"
 
-enum { b = BAND };
+enum { b = BAND, BLOCK = 32 };  // BLOCK: panels of 4 to a side of a cache block
 
 typedef struct {
   double r[b * b], t[b * b], vty[b * b], vtv[b * b], w[b * b];
   double ts[2 * b * b];
   double rows[4 * b];
+  double above[16 * BLOCK * BLOCK];
   double tau[b], t8[EIGHT * EIGHT];
-  double matrices[];  // v, packed, vxv
+  double matrices[];  // v, packed, vxv, vxv
 } Workspace;
 
 // Doubles that reduce_panel needs for a matrix of order n.
-EXPORT(bandWorkspace) int band_workspace(int n) { return sizeof(Workspace) / 8 + n * b * 5; }
+EXPORT(bandWorkspace) int band_workspace(int n) { return sizeof(Workspace) / 8 + n * b * 8; }
 
 // Factors columns c0 .. c0 + 7 of v (k rows) in place; r gets their part of R on and above the diagonal block.
 static NOINLINE void factor8(double *v, int k, int c0, double *tau, double *r, double *t8) {
@@ -186,34 +188,94 @@ static void form_x(Workspace *ws, int k, double *vxv) {
   }
 }
 
-// A -= V X^T + X V^T for the trailing matrix of order k that begins at row o.
-static void update_trailing(double *g, int ld, int o, int k, const double *vxv) {
-  enum { BLOCK = 32 };
-  const int panels = k / 4, first = o / 4;
+// A -= V X^T + X V^T for the next b columns, on and below the diagonal; A begins at row o and has `panels` of them.
+static void update_columns(double *g, int ld, int o, int panels, const double *vxv) {
+  double unused[16];
+  for (int i = 0; i < panels; i++)
+    for (int j = 0; j < min_int(b / 4, i + 1); j++)
+      tile_subtract_mirrored(vxv + (long)i * 12 * b, vxv + (long)j * 12 * b + 4 * b,
+                             g + ((long)(o / 4 + i) * ld + o + j * 4) * 4, unused, 2 * b);
+}
+
+// Y += A V for the rows of A in panels p0 .. p1 - 1 and its columns in panels q0 .. q1 - 1; a: the first row's first.
+static void multiply_block(const double *a, int ld, int p0, int p1, int q0, int q1, int k, const double *packed,
+                           double *vxv) {
+  for (int p = p0; p < p1; p++, a += ld * 4L)
+    for (int c = 0; c < b / 4; c++)
+      tile_add(a, packed + ((long)c * k + q0 * 4) * 4, vxv + (long)p * 12 * b + 4 * b + c * 16, (q1 - q0) * 4);
+}
+
+// A -= V X^T + X V^T with `last`, and Y = A W for W, the next panel's V, in `packed`; Y goes to X's place in vxv. A is
+// the trailing matrix of order k that begins at row o. Block by block on and below the diagonal, so that A is read
+// from memory and written to it once; what lies above the diagonal blocks is left as it was and never used again.
+static void update_and_multiply(double *g, int ld, int o, int k, const double *last, const double *packed, double *vxv,
+                                double *above) {
+  const int panels = k / 4;
+  for (int p = 0; p < panels; p++) __builtin_memset(vxv + (long)p * 12 * b + 4 * b, 0, 4 * b * 8);
   for (int i0 = 0; i0 < panels; i0 += BLOCK)
-    for (int j0 = 0; j0 <= i0; j0 += BLOCK)
-      for (int i = i0; i < min_int(i0 + BLOCK, panels); i++)
-        for (int j = j0; j < min_int(j0 + BLOCK, i + 1); j++)
-          tile_subtract_mirrored(vxv + (long)i * 12 * b, vxv + (long)j * 12 * b + 4 * b,
-                                 g + ((long)(first + i) * ld + o + j * 4) * 4,
-                                 g + ((long)(first + j) * ld + o + i * 4) * 4, 2 * b);
+    for (int j0 = 0; j0 <= i0; j0 += BLOCK) {
+      const int i1 = min_int(i0 + BLOCK, panels), j1 = min_int(j0 + BLOCK, panels);
+      double *block = g + ((long)(o / 4 + i0) * ld + o + j0 * 4) * 4;
+      double *mirror = i0 == j0 ? block : above;
+      const int mirror_ld = i0 == j0 ? ld : 4 * BLOCK;
+      for (int i = i0; i < i1; i++)
+        for (int j = j0; j < min_int(j1, i + 1); j++)
+          tile_subtract_mirrored(last + (long)i * 12 * b, last + (long)j * 12 * b + 4 * b,
+                                 block + ((long)(i - i0) * ld + (j - j0) * 4) * 4,
+                                 mirror + ((long)(j - j0) * mirror_ld + (i - i0) * 4) * 4, 2 * b);
+      multiply_block(block, ld, i0, i1, j0, j1, k, packed, vxv);
+      if (i0 != j0) multiply_block(above, mirror_ld, j0, j1, i0, i1, k, packed, vxv);
+    }
+}
+
+// The places of a panel's matrices in the workspace.
+typedef struct {
+  int o, k;  // the trailing matrix: its first row, and its order
+  double *v, *packed, *vxv, *last;
+} Panel;
+
+static Panel panel_at(int n, int j, Workspace *ws) {
+  double *v = ws->matrices, *packed = v + (long)n * b, *even = packed + (long)n * b, *odd = even + 3L * n * b;
+  const int is_odd = j / b % 2;
+  return (Panel){j + b, n - j - b, v, packed, is_odd ? odd : even, is_odd ? even : odd};
+}
+
+// The three steps of reduce_panel, the second and third for j < n - b. First: stores columns j .. j + b - 1 in the band
+// and packs the reflectors that make them so.
+EXPORT(factorPanel) void factor_columns(double *g, int ld, int n, int j, double *band, Workspace *ws) {
+  const Panel panel = panel_at(n, j, ws);
+  if (j > 0) update_columns(g, ld, j, (n - j) / 4, panel.last);
+  for (int c = j; c < panel.o; c++)
+    for (int i = c; i < panel.o; i++) band[(long)c * BAND_LD + i - c] = g[((long)(i / 4) * ld + c) * 4 + i % 4];
+  if (panel.k == 0) return;
+  gather_panel(g, ld, j, panel.k, panel.v);
+  factor_panel(panel.v, panel.k, ws->tau, ws->r, ws->t8);
+  for (int c = 0; c < b; c++)
+    for (int i = 0; i <= c; i++) band[(long)(j + c) * BAND_LD + b + i - c] = ws->r[c * b + i];
+  pack_reflectors(panel.v, panel.k, panel.packed, panel.vxv);
+}
+
+// Second: the update of the panel before, and Y.
+EXPORT(multiplyPanel) void multiply_panel(double *g, int ld, int n, int j, Workspace *ws) {
+  const Panel panel = panel_at(n, j, ws);
+  if (j == 0) multiply_trailing(g, ld, panel.o, panel.k, panel.packed, panel.vxv);
+  else
+    update_and_multiply(g, ld, panel.o, panel.k, panel.last + 3 * b * b, panel.packed, panel.vxv, ws->above);
+}
+
+// Third: X from Y.
+EXPORT(formPanel) void form_panel(int n, int j, Workspace *ws) {
+  const Panel panel = panel_at(n, j, ws);
+  small_matrices(ws, panel.k, panel.packed, panel.vxv);
+  form_x(ws, panel.k, panel.vxv);
 }
 
 // Reduces columns j .. j + b - 1 of g (order n, a multiple of b) and stores them in the band: column-major, lower,
-// band[c * BAND_LD + i] = A(c + i, c). Call for j = 0, b, .. n - b. The rows of the band below b are left alone.
+// band[c * BAND_LD + i] = A(c + i, c). Call for j = 0, b, .. n - b, with the same workspace. The rows of the band below
+// b are left alone.
 EXPORT(reducePanel) void reduce_panel(double *g, int ld, int n, int j, double *band, Workspace *ws) {
-  const int o = j + b, k = n - o;
-  for (int c = j; c < o; c++)
-    for (int i = c; i < o; i++) band[(long)c * BAND_LD + i - c] = g[((long)(i / 4) * ld + c) * 4 + i % 4];
-  if (k == 0) return;
-  double *v = ws->matrices, *packed = v + (long)k * b, *vxv = packed + (long)k * b;
-  gather_panel(g, ld, j, k, v);
-  factor_panel(v, k, ws->tau, ws->r, ws->t8);
-  for (int c = 0; c < b; c++)
-    for (int i = 0; i <= c; i++) band[(long)(j + c) * BAND_LD + b + i - c] = ws->r[c * b + i];
-  pack_reflectors(v, k, packed, vxv);
-  multiply_trailing(g, ld, o, k, packed, vxv);
-  small_matrices(ws, k, packed, vxv);
-  form_x(ws, k, vxv);
-  update_trailing(g, ld, o, k, vxv);
+  factor_columns(g, ld, n, j, band, ws);
+  if (j + b == n) return;
+  multiply_panel(g, ld, n, j, ws);
+  form_panel(n, j, ws);
 }

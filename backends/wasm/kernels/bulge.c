@@ -43,12 +43,8 @@ static NOINLINE void update_diagonal(double *block, int n, const double *v, doub
   if (j < n) w[j] += block[(long)j * BAND_LD] * v[j];
 
   // w = tau A v - (tau^2 / 2) (v^T A v) v, then A -= v w^T + w v^T
-  double g = 0;
-  for (int i = 0; i < n; i++) {
-    w[i] *= tau;
-    g += w[i] * v[i];
-  }
-  axpy(-0.5 * tau * g, v, w, n);
+  scale(tau, w, n);
+  axpy(-0.5 * tau * dot(w, v, n), v, w, n);
   for (j = 0; j + 2 <= n; j += 2) {
     double *x = block + (long)j * BAND_LD, *y = x + BAND_LD;
     x[0] -= 2 * v[j] * w[j];
@@ -62,8 +58,8 @@ static NOINLINE void update_diagonal(double *block, int n, const double *v, doub
     int i = 0;
     for (; i + 2 <= rest; i += 2) {
       pair p = LOAD(vs + i), q = LOAD(ws + i);
-      STORE(x + i, SUB(LOAD(x + i), ADD(MUL(p, wx), MUL(q, vx))));
-      STORE(y + i, SUB(LOAD(y + i), ADD(MUL(p, wy), MUL(q, vy))));
+      STORE(x + i, FNMA(q, vx, FNMA(p, wx, LOAD(x + i))));
+      STORE(y + i, FNMA(q, vy, FNMA(p, wy, LOAD(y + i))));
     }
     for (; i < rest; i++) {
       x[i] -= vs[i] * w[j] + ws[i] * v[j];
@@ -97,40 +93,50 @@ static NOINLINE double update_below(double *e, int m, int n, const double *v, do
   double next_tau = householder(next, m, e);
   for (int i = 1; i < m; i++) e[i] = 0;
 
-  for (j = 1; j + 2 <= n; j += 2) {  // E -= y v^T, then E -= next_tau next (next^T E)
-    double *a = e + (long)j * ld, *c = a + ld;
-    pair p = SPLAT(v + j), q = SPLAT(v + j + 1), s = ZERO, t = ZERO;
-    double ss = 0, tt = 0;
+  // E -= y v^T, then E -= next_tau next (next^T E), the two as one update: next^T (E - y v^T) is known beforehand.
+  const double next_y = dot(next, y, m);
+  for (j = 1; j + 4 <= n; j += 4) {
+    double *a = e + (long)j * ld, *c = a + ld, *d = c + ld, *f = d + ld;
+    pair p = ZERO, q = ZERO, r = ZERO, s = ZERO;
+    double z[4] = {0, 0, 0, 0};
     int i = 0;
     for (; i + 2 <= m; i += 2) {
-      pair yy = LOAD(y + i), u = LOAD(next + i);
-      pair x = SUB(LOAD(a + i), MUL(yy, p)), z = SUB(LOAD(c + i), MUL(yy, q));
-      STORE(a + i, x);
-      STORE(c + i, z);
-      s = FMA(x, u, s);
-      t = FMA(z, u, t);
-    }
-    for (; i < m; i++) {
-      a[i] -= y[i] * v[j];
-      c[i] -= y[i] * v[j + 1];
-      ss += a[i] * next[i];
-      tt += c[i] * next[i];
-    }
-    ss = (ss + sum2(s)) * next_tau;
-    tt = (tt + sum2(t)) * next_tau;
-    p = wasm_f64x2_splat(ss);
-    q = wasm_f64x2_splat(tt);
-    for (i = 0; i + 2 <= m; i += 2) {
       pair u = LOAD(next + i);
-      STORE(a + i, SUB(LOAD(a + i), MUL(u, p)));
-      STORE(c + i, SUB(LOAD(c + i), MUL(u, q)));
+      p = FMA(LOAD(a + i), u, p);
+      q = FMA(LOAD(c + i), u, q);
+      r = FMA(LOAD(d + i), u, r);
+      s = FMA(LOAD(f + i), u, s);
     }
     for (; i < m; i++) {
-      a[i] -= next[i] * ss;
-      c[i] -= next[i] * tt;
+      z[0] += a[i] * next[i];
+      z[1] += c[i] * next[i];
+      z[2] += d[i] * next[i];
+      z[3] += f[i] * next[i];
+    }
+    z[0] = next_tau * (z[0] + sum2(p) - next_y * v[j]);
+    z[1] = next_tau * (z[1] + sum2(q) - next_y * v[j + 1]);
+    z[2] = next_tau * (z[2] + sum2(r) - next_y * v[j + 2]);
+    z[3] = next_tau * (z[3] + sum2(s) - next_y * v[j + 3]);
+    p = SPLAT(v + j);
+    q = SPLAT(v + j + 1);
+    r = SPLAT(v + j + 2);
+    s = SPLAT(v + j + 3);
+    const pair zp = SPLAT(z), zq = SPLAT(z + 1), zr = SPLAT(z + 2), zs = SPLAT(z + 3);
+    for (i = 0; i + 2 <= m; i += 2) {
+      pair yy = LOAD(y + i), u = LOAD(next + i);
+      STORE(a + i, FNMA(u, zp, FNMA(yy, p, LOAD(a + i))));
+      STORE(c + i, FNMA(u, zq, FNMA(yy, q, LOAD(c + i))));
+      STORE(d + i, FNMA(u, zr, FNMA(yy, r, LOAD(d + i))));
+      STORE(f + i, FNMA(u, zs, FNMA(yy, s, LOAD(f + i))));
+    }
+    for (; i < m; i++) {
+      a[i] -= y[i] * v[j] + next[i] * z[0];
+      c[i] -= y[i] * v[j + 1] + next[i] * z[1];
+      d[i] -= y[i] * v[j + 2] + next[i] * z[2];
+      f[i] -= y[i] * v[j + 3] + next[i] * z[3];
     }
   }
-  if (j < n) {
+  for (; j < n; j++) {
     double *a = e + (long)j * ld;
     axpy(-v[j], y, a, m);
     axpy(-next_tau * dot(a, next, m), next, a, m);

@@ -1,22 +1,5 @@
-// From the bytes of a checkpoint to packed panels of doubles. Little-endian, like WebAssembly's memory; every element
-// type here fits a double exactly.
-#include "kernels.h"
-
-enum { F64 = 0, F32 = 1, F16 = 2, BF16 = 3 };  // numbered as in ../solver.ts
-
-static inline __attribute__((always_inline)) int element_bytes(int dtype) {
-  return dtype == F64 ? 8 : dtype == F32 ? 4 : 2;
-}
-
-// Four halves, zero-extended to 32 bits, to floats. The exponent is rebased by a product with 2^112, exact also for
-// subnormals; an exponent of all ones (NaN, Infinity) is put back by hand.
-static inline v128_t halves_to_floats(v128_t h) {
-  v128_t magnitude = wasm_v128_and(h, wasm_i32x4_const_splat(0x7fff));
-  v128_t special = wasm_i32x4_ge(magnitude, wasm_i32x4_const_splat(0x7c00));
-  v128_t value = wasm_f32x4_mul(wasm_i32x4_shl(magnitude, 13), wasm_f32x4_const_splat(0x1p112f));
-  value = wasm_v128_or(value, wasm_v128_and(special, wasm_i32x4_const_splat(0x7f800000)));
-  return wasm_v128_or(value, wasm_i32x4_shl(wasm_v128_and(h, wasm_i32x4_const_splat(0x8000)), 16));
-}
+// From the bytes of a checkpoint to packed panels of doubles, and their largest magnitude.
+#include "decode.h"
 
 // Four elements from p, any alignment, to doubles.
 static inline __attribute__((always_inline)) void load4(const char *p, int dtype, pair *low, pair *high) {
@@ -25,15 +8,9 @@ static inline __attribute__((always_inline)) void load4(const char *p, int dtype
     *high = LOAD(p + 16);
     return;
   }
-  v128_t f;
-  if (dtype == F32) {
-    f = LOAD(p);
-  } else {
-    v128_t u = wasm_u32x4_load16x4(p);
-    f = dtype == BF16 ? wasm_i32x4_shl(u, 16) : halves_to_floats(u);
-  }
-  *low = wasm_f64x2_promote_low_f32x4(f);
-  *high = wasm_f64x2_promote_low_f32x4(wasm_i32x4_shuffle(f, f, 2, 3, 2, 3));
+  v128_t f = load_floats(p, dtype);
+  *low = PROMOTE_LOW(f);
+  *high = PROMOTE_HIGH(f);
 }
 
 // The same for the count < 4 elements left at the end of a row; the rest is zero.
@@ -113,16 +90,16 @@ EXPORT(maxAbs) double max_abs(const char *p, int count, int dtype) {
   return x + 0 * x;
 }
 
-// Tall: a is k x n, row-major and contiguous; panel p holds columns 4p .. 4p + 3: out[(p * k + i) * 4 + c].
+// Tall: a is k x n, row-major with rows of ld elements; panel p holds columns 4p .. 4p + 3: out[(p * k + i) * 4 + c].
 // Eight panels at a time: whole cache lines are read, and only eight streams are written.
-static inline __attribute__((always_inline)) void pack_rows_as(const char *a, int n, int k, double factor, double *out,
-                                                               int dtype) {
+static inline __attribute__((always_inline)) void pack_rows_as(const char *a, int ld, int n, int k, double factor,
+                                                               double *out, int dtype) {
   const int bytes = element_bytes(dtype), panels = (n + 3) / 4;
   const pair f = wasm_f64x2_splat(factor);
   for (int p0 = 0; p0 < panels; p0 += 8) {
     int p1 = min_int(p0 + 8, panels);
     for (int i = 0; i < k; i++) {
-      const char *row = a + ((long)i * n + p0 * 4) * bytes;
+      const char *row = a + ((long)i * ld + p0 * 4) * bytes;
       double *o = out + ((long)p0 * k + i) * 4;
       for (int p = p0; p < p1; p++, row += 4 * bytes, o += (long)k * 4) {
         pair low, high;
@@ -135,13 +112,19 @@ static inline __attribute__((always_inline)) void pack_rows_as(const char *a, in
   }
 }
 
-EXPORT(packRows) void pack_rows(const char *a, int dtype, int n, int k, double factor, double *out) {
+// Columns j0 .. j0 + n - 1 of k rows of ld elements.
+void pack_some_rows(const char *a, int dtype, int ld, int j0, int n, int k, double factor, double *out) {
+  a += (long)j0 * element_bytes(dtype);
   switch (dtype) {
-    case F64: pack_rows_as(a, n, k, factor, out, F64); break;
-    case F32: pack_rows_as(a, n, k, factor, out, F32); break;
-    case F16: pack_rows_as(a, n, k, factor, out, F16); break;
-    default: pack_rows_as(a, n, k, factor, out, BF16);
+    case F64: pack_rows_as(a, ld, n, k, factor, out, F64); break;
+    case F32: pack_rows_as(a, ld, n, k, factor, out, F32); break;
+    case F16: pack_rows_as(a, ld, n, k, factor, out, F16); break;
+    default: pack_rows_as(a, ld, n, k, factor, out, BF16);
   }
+}
+
+EXPORT(packRows) void pack_rows(const char *a, int dtype, int n, int k, double factor, double *out) {
+  pack_some_rows(a, dtype, n, 0, n, k, factor, out);
 }
 
 // Wide: a is n x m, row-major and whole; panel p holds columns k0 .. k0 + k - 1 of rows 4p .. 4p + 3, that is four

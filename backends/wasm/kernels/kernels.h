@@ -20,15 +20,23 @@ typedef v128_t pair;  // two doubles
 #define LOAD(p) wasm_v128_load(p)
 #define STORE(p, v) wasm_v128_store(p, v)
 #define SPLAT(p) wasm_v128_load64_splat(p)
+#define SPLAT_FLOAT(p) wasm_v128_load32_splat(p)
 #define ZERO wasm_i64x2_const(0, 0)
 #define ADD wasm_f64x2_add
 #define SUB wasm_f64x2_sub
 #define MUL wasm_f64x2_mul
-// c + a * b. The plain build rounds twice, the same bits everywhere; the relaxed one once, where the processor can.
+// The lower and the upper two of four floats, as doubles.
+#define PROMOTE_LOW(v) wasm_f64x2_promote_low_f32x4(v)
+#define PROMOTE_HIGH(v) wasm_f64x2_promote_low_f32x4(wasm_i32x4_shuffle(v, v, 2, 3, 2, 3))
+// c + a * b and c - a * b. The plain build rounds twice, the same bits everywhere; the relaxed one once, where the processor can.
 #ifdef __wasm_relaxed_simd__
 #define FMA(a, b, c) wasm_f64x2_relaxed_madd(a, b, c)
+#define FNMA(a, b, c) wasm_f64x2_relaxed_nmadd(a, b, c)
+#define FMA_FLOATS(a, b, c) wasm_f32x4_relaxed_madd(a, b, c)
 #else
 #define FMA(a, b, c) ADD(c, MUL(a, b))
+#define FNMA(a, b, c) SUB(c, MUL(a, b))
+#define FMA_FLOATS(a, b, c) wasm_f32x4_add(c, wasm_f32x4_mul(a, b))
 #endif
 
 static inline double sum2(pair v) { return wasm_f64x2_extract_lane(v, 0) + wasm_f64x2_extract_lane(v, 1); }

@@ -32,14 +32,17 @@ static void ql_step(int l, int m, double *d, double *e) {
   sigma = p - root / (sigma + (sigma < 0 ? -r : r));
   double c = 1, s = 0, gamma = d[m] - sigma;
   p = gamma * gamma;
+  // c = p / sum, s = e / sum, gamma = c (d - sigma) - s gamma, p = gamma^2 / c; over a common denominator one division
+  // waits for the other no longer, and that is what the loop waits for.
   for (int i = m - 1; i >= l; i--) {
     double bb = e[i], sum = p + bb, old_c = c, old_gamma = gamma;
     if (i != m - 1) e[i + 1] = s * sum;
+    double top = p * (d[i] - sigma) - bb * old_gamma, bottom = sum * p;
     c = p / sum;
     s = bb / sum;
-    gamma = c * (d[i] - sigma) - s * old_gamma;
+    gamma = top / sum;
     d[i + 1] = old_gamma + (d[i] - gamma);
-    p = c != 0 ? gamma * gamma / c : old_c * bb;
+    p = bottom > 0 ? top * top / bottom : old_c * bb;
   }
   e[l] = s * p;
   d[l] = sigma + gamma;

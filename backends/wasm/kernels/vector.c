@@ -79,10 +79,10 @@ NOINLINE void subtract_4x2(const double *v, int ldv, double *x, double *y, int n
   pair e = SPLAT(w + 4), f = SPLAT(w + 5), g = SPLAT(w + 6), h = SPLAT(w + 7);
   for (int i = 0; i < n; i += 2) {
     pair p = LOAD(x + i), q = LOAD(y + i), u;
-    u = LOAD(v + i);   p = SUB(p, MUL(u, a)); q = SUB(q, MUL(u, e));
-    u = LOAD(v1 + i);  p = SUB(p, MUL(u, b)); q = SUB(q, MUL(u, f));
-    u = LOAD(v2 + i); p = SUB(p, MUL(u, c)); q = SUB(q, MUL(u, g));
-    u = LOAD(v3 + i);  p = SUB(p, MUL(u, d)); q = SUB(q, MUL(u, h));
+    u = LOAD(v + i);   p = FNMA(u, a, p); q = FNMA(u, e, q);
+    u = LOAD(v1 + i);  p = FNMA(u, b, p); q = FNMA(u, f, q);
+    u = LOAD(v2 + i); p = FNMA(u, c, p); q = FNMA(u, g, q);
+    u = LOAD(v3 + i);  p = FNMA(u, d, p); q = FNMA(u, h, q);
     STORE(x + i, p);
     STORE(y + i, q);
   }

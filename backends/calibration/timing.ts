@@ -1,0 +1,113 @@
+// Times open backends on the same matrix of weights: how many such matrices each gets done in a second, as many at once
+// as keep it busy.
+import type { Backend, MatrixSource } from "../../src/backend.ts";
+
+/** Order of the matrix that is timed: large enough that products are most of the work, as in a scan. */
+const SIDE = 1024;
+/** Of the one before it, which starts threads and compiles what is compiled late. */
+const WARM_UP_SIDE = 512;
+const ROUNDS = 4;
+/** No further round begins that would end later. */
+const BUDGET_MS = 2000;
+
+/** What became of a backend: its rate, or why it has none. */
+export type TimedBackend =
+  | { readonly backend: Backend; readonly matricesPerSecond: number }
+  | { readonly backend: Backend; readonly reason: string };
+
+interface Run {
+  readonly backend: Backend;
+  leastMs: number;
+  reason: string | null;
+}
+
+/**
+ * The rates of backends for bfloat16 matrices of order 1024: the best of up to four rounds, in turn, in about two seconds
+ * besides the start. A backend that fails, or whose values are not those of the matrix, has a reason instead.
+ *
+ * @param now - milliseconds of a clock.
+ */
+export async function timeBackends(
+  backends: readonly Backend[],
+  now: () => number = () => performance.now(),
+): Promise<readonly TimedBackend[]> {
+  const runs = backends.map((backend): Run => ({ backend, leastMs: Infinity, reason: null }));
+  const warmUp = drawWeights(WARM_UP_SIDE);
+  for (const run of runs) await attempt(run, async () => computeAtOnce(run.backend, warmUp));
+  const weights = drawWeights(SIDE);
+  const began = now();
+  for (let round = 1; round <= ROUNDS; round++) {
+    for (const run of runs.filter(({ reason }) => reason === null)) {
+      await attempt(run, async () => {
+        const start = now();
+        await computeAtOnce(run.backend, weights);
+        run.leastMs = Math.min(run.leastMs, now() - start);
+      });
+    }
+    const meanMs = (now() - began) / round;
+    if (meanMs * (round + 1) > BUDGET_MS) break;
+  }
+  return runs.map(({ backend, leastMs, reason }) =>
+    reason === null
+      ? { backend, matricesPerSecond: (1000 * backend.concurrency) / leastMs }
+      : { backend, reason },
+  );
+}
+
+/** A failure is the backend's: the others are timed all the same. */
+async function attempt(run: Run, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    run.reason = error instanceof Error ? error.message : String(error);
+  }
+}
+
+async function computeAtOnce(backend: Backend, weights: Weights): Promise<void> {
+  const calls = Array.from({ length: backend.concurrency }, () => backend.singularValues?.(weights.matrix));
+  for (const values of await Promise.all(calls)) check(values ?? new Float64Array(), weights, backend);
+}
+
+interface Weights {
+  readonly matrix: MatrixSource;
+  /** Sum of the squares of all elements, which is that of the singular values. */
+  readonly squares: number;
+}
+
+/** A device that computes nonsense would otherwise win: nothing is faster. */
+function check(values: Float64Array, { matrix, squares }: Weights, { precision }: Backend): void {
+  const sum = values.reduce((total, value) => total + value * value, 0);
+  const tolerance = precision === "exact" ? 1e-9 : 1e-4;
+  if (values.length === matrix.shape[0] && Math.abs(sum - squares) <= tolerance * squares) return;
+  throw new Error(
+    `expected ${matrix.shape[0]} singular values with squares of sum ${squares}, got ${values.length} of ${sum}`,
+  );
+}
+
+/** A square bfloat16 matrix of weights between -0.02 and 0.02, always the same. */
+function drawWeights(side: number): Weights {
+  const floats = new Float32Array(side * side);
+  const bits = new Uint32Array(floats.buffer);
+  const bfloats = new Uint16Array(side * side);
+  const draw = mulberry32(1);
+  for (let i = 0; i < floats.length; i++) {
+    floats[i] = (draw() - 0.5) * 0.04;
+    bfloats[i] = (bits[i] ?? 0) >>> 16;
+    bits[i] = (bfloats[i] ?? 0) << 16;
+  }
+  return {
+    matrix: { shape: [side, side], dtype: "BF16", rows: [new Uint8Array(bfloats.buffer)], rereadable: true },
+    squares: floats.reduce((sum, x) => sum + x * x, 0),
+  };
+}
+
+/** Uniform in [0, 1). The generator mulberry32 by Tommy Ettinger, in the public domain. */
+function mulberry32(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

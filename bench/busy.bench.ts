@@ -1,0 +1,102 @@
+// How busy a scan keeps the processors, reading included: processor time over wall time and threads, of the whole
+// command `spectrum scan` with the cache off, on generated distinct layers of the shape of Llama-3-8B. The whole model is
+// 14 GB on disk, so some of its 32 layers stand for it; the fewer, the more the last matrix weighs, which others cannot
+// run beside. A thread that waits spinning counts as busy.
+//
+//   npm run bench -- busy                       2 layers (872 MB)
+//   npm run bench -- busy --layers 8            3.5 GB
+//   npm run bench -- busy --backend wasm        of another backend than auto takes
+//   npm run bench -- busy --precision fast
+//   npm run bench -- busy --quick               12 layers of the shape of SmolLM-135M
+import { mkdtemp, rm } from "node:fs/promises";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { Bench } from "tinybench";
+import { LLAMA_3_8B_LAYERS, SMOLLM_135M, writeCheckpoint } from "./checkpoint.ts";
+import { hardware, runtime } from "./machine.ts";
+import { type CommandCost, ourCommand, runCommand } from "./whole-command.ts";
+
+const GOAL = 0.9;
+const { values: flags } = parseArgs({
+  options: {
+    layers: { type: "string" },
+    rounds: { type: "string", default: "1" },
+    backend: { type: "string", default: "auto" },
+    precision: { type: "string", default: "exact" },
+    quick: { type: "boolean", default: false },
+  },
+});
+const layers = Number(flags.layers ?? (flags.quick ? 12 : 2));
+const rounds = Number(flags.rounds);
+if (!Number.isInteger(layers) || layers < 1 || !(rounds >= 1)) {
+  throw new Error(`Cannot scan ${flags.layers} layers ${flags.rounds} times: expected whole numbers from 1`);
+}
+const folder = await mkdtemp(join(tmpdir(), "spectrum-bench-"));
+try {
+  await main();
+} finally {
+  await rm(folder, { recursive: true, force: true });
+}
+
+async function main(): Promise<void> {
+  const [name, shape] = flags.quick ? ["SmolLM-135M", SMOLLM_135M] : ["Llama-3-8B", LLAMA_3_8B_LAYERS];
+  const model = join(folder, "layers");
+  console.error(`Generating ${layers} layers of the shape of ${name} ...`);
+  const parameters = await writeCheckpoint(model, { ...shape, layers, embedding: false });
+  const costs = await measure(model);
+  const threads = availableParallelism();
+  const shares = costs.map(({ seconds, cpuSeconds }) => cpuSeconds / (seconds * threads));
+  console.log(
+    `Scan of ${layers} layers of the shape of ${name}, ${(parameters / 1e6).toFixed(0)} M parameters, ` +
+      `${flags.backend}, ${flags.precision}, on ${hardware()}, ${runtime()}`,
+  );
+  console.table(
+    costs.map(({ seconds, cpuSeconds, peakBytes }, round) => ({
+      "wall s": Number(seconds.toFixed(2)),
+      "processor s": Number(cpuSeconds.toFixed(2)),
+      threads,
+      "busy %": Number((100 * (shares[round] ?? Number.NaN)).toFixed(1)),
+      "peak MB": Math.round(peakBytes / 1e6),
+    })),
+  );
+  const best = Math.max(...shares);
+  console.log(
+    `Busy ${(100 * best).toFixed(1)} %, goal above ${100 * GOAL} %: ${best > GOAL ? "met" : "missed"}`,
+  );
+  const what = {
+    shape: name,
+    layers,
+    parameters,
+    backend: flags.backend,
+    precision: flags.precision,
+    threads,
+  };
+  const machine = { hardware: hardware(), runtime: runtime() };
+  console.log(JSON.stringify({ bench: "busy", ...machine, ...what, costs, shares }));
+}
+
+/** Runs the command round after round. */
+async function measure(model: string): Promise<CommandCost[]> {
+  const { backend, precision } = flags;
+  const results = join(folder, "results.json");
+  const args = [
+    "scan",
+    model,
+    "--out",
+    results,
+    "--no-cache",
+    "--backend",
+    backend,
+    "--precision",
+    precision,
+  ];
+  const command = ourCommand("dist/src/cli.js", args, folder, join(folder, "scan.cost"));
+  const costs: CommandCost[] = [];
+  const bench = new Bench({ iterations: rounds, time: 0, warmup: false, throws: true });
+  bench.add("spectrum scan", async () => {
+    costs.push(await runCommand(command));
+  });
+  await bench.run();
+  return costs;
+}

@@ -1,0 +1,31 @@
+// The project's benchmark: `npm run bench` and `bun bench` run its main parts in turn, and any part when it is named.
+//
+//   npm run bench                          the main parts
+//   npm run bench -- --quick               all of them, small, within a minute; `bun bench --quick` is the same
+//   npm run bench -- svd --shape 4096x4096 one part, with its own flags: see the header of its file
+import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+
+/** In the order in which they run. */
+const MAIN_PARTS = ["svd", "scan", "busy", "train"];
+const ENDING = ".bench.js";
+
+const parts = readdirSync(import.meta.dirname)
+  .filter((name) => name.endsWith(ENDING))
+  .map((name) => name.slice(0, -ENDING.length));
+const [first, ...rest] = process.argv.slice(2);
+const named = parts.find((part) => part === first);
+const flags = named === undefined ? process.argv.slice(2) : rest;
+if (named === undefined && flags.some((flag) => flag !== "--quick")) {
+  console.error(
+    `Cannot run the benchmark with ${flags.join(" ")}: name its part first, one of ${parts.join(", ")}; without a name it takes --quick alone`,
+  );
+  process.exit(2);
+}
+for (const part of named === undefined ? MAIN_PARTS : [named]) {
+  const script = join(import.meta.dirname, `${part}${ENDING}`);
+  const { status, error } = spawnSync(process.execPath, [script, ...flags], { stdio: "inherit" });
+  if (error) throw error;
+  if (status !== 0) process.exit(status ?? 1);
+}

@@ -1,0 +1,75 @@
+// The matrices of the singular value benchmark: shapes of known models, and the goals that hold for some of them.
+
+/** A shape to measure. */
+export interface BenchShape {
+  /** rows x columns, as `--shape` takes it. */
+  readonly label: string;
+  readonly rows: number;
+  readonly columns: number;
+  /** A model that has weights of this shape. */
+  readonly model: string;
+}
+
+/** In ascending order of cost. */
+export const SHAPES: readonly BenchShape[] = [
+  shapeOf("SmolLM-135M", 192, 576),
+  shapeOf("SmolLM-135M", 576, 576),
+  shapeOf("SmolLM-135M", 1536, 576),
+  shapeOf("Llama-3.2-1B", 2048, 2048),
+  shapeOf("Llama-3-8B", 1024, 4096),
+  shapeOf("Llama-3-8B", 4096, 4096),
+  shapeOf("Llama-3-8B", 14336, 4096),
+  shapeOf("Qwen2.5-72B", 8192, 1024),
+  shapeOf("Qwen2.5-72B", 8192, 8192),
+  shapeOf("Qwen2.5-72B", 29568, 8192),
+].toSorted((a, b) => operations(a) - operations(b));
+
+/** What `--quick` measures. */
+export const QUICK_SHAPES: readonly string[] = ["192x576", "576x576", "1536x576"];
+
+/** Of the faster of torch and scipy in float32, throughput, precision fast; times as fast. */
+export interface Goal {
+  readonly shape: string;
+  readonly backend: string;
+  readonly timesFaster: number;
+}
+
+/** Of WebAssembly alone, and of ONNX Runtime's products with it. */
+export const GOALS: readonly Goal[] = [
+  ...goalsOf("576x576", 1.2, 1.5),
+  ...goalsOf("1536x576", 1.7, 2.2),
+  ...goalsOf("2048x2048", 1.1, 1.7),
+  ...goalsOf("4096x4096", 1.6, 3.3),
+  ...goalsOf("14336x4096", 1.3, 1.9),
+];
+
+function shapeOf(model: string, rows: number, columns: number): BenchShape {
+  return { label: `${rows}x${columns}`, rows, columns, model };
+}
+
+function goalsOf(shape: string, wasm: number, hybrid: number): Goal[] {
+  return [
+    { shape, backend: "wasm", timesFaster: wasm },
+    { shape, backend: "onnxruntime-cpu", timesFaster: hybrid },
+  ];
+}
+
+/** Floating-point operations, about: the Gram matrix of the smaller side and its tridiagonal form. */
+export function operations({ rows, columns }: BenchShape): number {
+  const small = Math.min(rows, columns);
+  return rows * columns * small + (4 / 3) * small ** 3;
+}
+
+/** Those that the words of `--shape` name: a label, or a model. @throws Error when a word names none. */
+export function chooseShapes(words: readonly string[]): readonly BenchShape[] {
+  if (words.length === 0) return SHAPES;
+  const fits = (word: string, { label, model }: BenchShape) =>
+    label === word || model.toLowerCase() === word.toLowerCase();
+  for (const word of words) {
+    if (SHAPES.some((shape) => fits(word, shape))) continue;
+    const labels = SHAPES.map(({ label }) => label).join(", ");
+    const models = [...new Set(SHAPES.map(({ model }) => model))].join(", ");
+    throw new Error(`Cannot measure the shape "${word}": expected one of ${labels}, or of ${models}`);
+  }
+  return SHAPES.filter((shape) => words.some((word) => fits(word, shape)));
+}

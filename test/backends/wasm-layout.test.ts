@@ -1,0 +1,61 @@
+// What one matrix takes of a worker's memory.
+import { describe, expect, it } from "vitest";
+import { instantiateKernels } from "../../backends/wasm/kernels.ts";
+import { compileKernels } from "../../backends/wasm/kernels-module.ts";
+import { layOut } from "../../backends/wasm/layout.ts";
+import { STAGING_BYTES } from "../../backends/wasm/protocol.ts";
+
+const kernels = instantiateKernels(
+  compileKernels().module,
+  new WebAssembly.Memory({ initial: 4, maximum: 4 }),
+);
+
+/** Memory of a matrix in flight over that of the matrix in float64. */
+function timesFloat64(shape: readonly [number, number], dtype: "F32" | "BF16", rereadable: boolean): number {
+  const { sizeBytes } = layOut({ shape, dtype, rereadable }, kernels);
+  return (sizeBytes + STAGING_BYTES) / (8 * shape[0] * shape[1]);
+}
+
+describe("layOut()", () => {
+  for (const [shape, most] of [
+    [[2048, 2048], 1.5],
+    [[4096, 4096], 1.2],
+    [[14336, 4096], 0.36],
+    [[131072, 4096], 0.04],
+    [[128256, 8192], 0.07],
+  ] as const) {
+    it(`takes ${most} times a ${shape.join(" x ")} matrix in float64 when its rows can be read again`, () => {
+      for (const dtype of ["F32", "BF16"] as const) {
+        expect(timesFloat64(shape, dtype, true)).toBeLessThanOrEqual(most);
+      }
+    });
+  }
+
+  it("takes at most 2.5 times a matrix in float64, also where the rows come once and where it is wide", () => {
+    for (const shape of [
+      [1024, 1024],
+      [1024, 4096],
+      [2048, 2048],
+      [4096, 4096],
+      [4096, 14336],
+      [8192, 28672],
+      [14336, 4096],
+      [28672, 8192],
+      [131072, 4096],
+    ] as const) {
+      for (const dtype of ["F32", "BF16"] as const) {
+        for (const rereadable of [true, false]) {
+          expect(timesFloat64(shape, dtype, rereadable), `${shape.join(" x ")} ${dtype}`).toBeLessThanOrEqual(
+            2.5,
+          );
+        }
+      }
+    }
+  });
+
+  it("holds a wide matrix whole, undecoded, because each product of its rows needs all of them", () => {
+    const { whole, blockBytes } = layOut({ shape: [4096, 14336], dtype: "BF16", rereadable: true }, kernels);
+    expect([whole, blockBytes]).toEqual([true, 2 * 4096 * 14336]);
+    expect(timesFloat64([4096, 14336], "BF16", true)).toBeLessThanOrEqual(0.62);
+  });
+});

@@ -1,0 +1,236 @@
+import type { Worker } from "node:worker_threads";
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import * as reference from "../../backends/reference/index.ts";
+import { gaussian } from "../../backends/wasm/gaussian.ts";
+import * as wasm from "../../backends/wasm/index.ts";
+import { normBound, PROBES, valueBounds } from "../../backends/wasm/svd-bounds.ts";
+import type { Backend } from "../../src/backend.ts";
+import { MatrixError } from "../../src/errors.ts";
+import { singularValues } from "./conformance.ts";
+import { drawMatrix, encode, fixture, matrixOfSpectrum, sourceOf } from "./matrices.ts";
+import { expectTrue, svd, testSvd } from "./svd-conformance.ts";
+
+testSvd(wasm);
+
+describe("svd() of the wasm backend, in particular", () => {
+  let backend: Backend;
+  let oracle: Backend;
+  beforeAll(async () => {
+    backend = await wasm.open({ precision: "exact", threads: 2 });
+    oracle = await reference.open({ precision: "exact" });
+  });
+  afterAll(() => Promise.all([backend.close(), oracle.close()]));
+
+  for (const { shape, dtype, seed, values } of fixture.lapackLarge) {
+    it(`holds its bounds against LAPACK for ${shape.join("x")} of ${dtype}`, async () => {
+      const matrix = drawMatrix(shape, dtype, seed);
+      expectTrue(await svd(backend, sourceOf(matrix, dtype), { rank: 8 }), matrix, values);
+    });
+  }
+
+  it("holds its bounds on any shape, type, rank, seed and number of passes", async () => {
+    const side = fc.integer({ min: 1, max: 60 });
+    const dtypes = fc.constantFrom("F64", "F32", "F16", "BF16");
+    const property = fc.asyncProperty(
+      fc.tuple(side, side, fc.integer({ min: 1, max: 60 })),
+      dtypes,
+      fc.nat(2 ** 31),
+      fc.constantFrom(1, 2, 5, 100),
+      async ([m, n, k], dtype, seed, maxPasses) => {
+        const matrix = drawMatrix([m, n], dtype, seed);
+        const truth = await singularValues(oracle, sourceOf(matrix, dtype));
+        const rank = Math.min(k, m, n);
+        expectTrue(await svd(backend, sourceOf(matrix, dtype), { rank, seed, maxPasses }), matrix, truth);
+      },
+    );
+    await fc.assert(property, { numRuns: 100, seed: 4 });
+  });
+
+  it("says so when the passes did not suffice, and its bounds hold all the same", async () => {
+    const { shape, dtype, seed, values } = fixture.lapackLarge[0] ?? expect.fail("no fixture");
+    const matrix = drawMatrix(shape, dtype, seed);
+    const [few, many] = [
+      await svd(backend, sourceOf(matrix, dtype), { rank: 10, maxPasses: 3 }),
+      await svd(backend, sourceOf(matrix, dtype), { rank: 10 }),
+    ];
+    expect([few.converged, many.converged]).toEqual([false, true]);
+    expectTrue(few, matrix, values);
+    expectTrue(many, matrix, values);
+    expect(Math.max(...few.residuals)).toBeGreaterThan(1e5 * Math.max(...many.residuals));
+    expect(few.passes).toBeLessThan(many.passes);
+    expect(many.bounds.every((bound, i) => bound <= (few.bounds[i] ?? NaN))).toBe(true);
+  });
+
+  it("gives other bits, and no other answer, for another seed", async () => {
+    const values = Array.from({ length: 50 }, (_, i) => 2 ** -i);
+    const matrix = matrixOfSpectrum([70, 50], values, 41);
+    const [first, second] = [
+      await svd(backend, sourceOf(matrix, "F64"), { rank: 4, seed: 1 }),
+      await svd(backend, sourceOf(matrix, "F64"), { rank: 4, seed: 2 }),
+    ];
+    expect(first.vt).not.toEqual(second.vt);
+    for (const [i, value] of first.s.entries())
+      expect(Math.abs(value - (second.s[i] ?? NaN))).toBeLessThan(1e-14);
+  });
+
+  it("meets a tolerance that is asked for, with as few passes as it takes", async () => {
+    const values = Array.from({ length: 80 }, (_, i) => 0.9 ** i);
+    const matrix = matrixOfSpectrum([80, 120], values, 42);
+    let passes = 0;
+    for (const tolerance of [1e-2, 1e-5, 1e-9]) {
+      const result = await svd(backend, sourceOf(matrix, "F64"), { rank: 6, tolerance });
+      expect(result.converged).toBe(true);
+      expect(Math.max(...result.residuals)).toBeLessThanOrEqual(tolerance);
+      expectTrue(result, matrix, values);
+      expect(result.passes).toBeGreaterThanOrEqual(passes);
+      passes = result.passes;
+    }
+  });
+
+  it("reads a source that comes once no more than once", async () => {
+    const matrix = drawMatrix([700, 30], "F32", 43);
+    let begun = 0;
+    async function* once() {
+      begun++;
+      yield encode(matrix, "F32");
+    }
+    const result = await svd(backend, { shape: [700, 30], dtype: "F32", rows: once() }, { rank: 3 });
+    expect(begun).toBe(1);
+    expect(result.passes).toBeGreaterThan(2);
+  });
+
+  it("computes beside singular values, and gives its threads back", async () => {
+    const matrix = drawMatrix([120, 80], "F32", 44);
+    const alone = await svd(backend, sourceOf(matrix, "F32"), { rank: 5 });
+    const values = await singularValues(backend, sourceOf(matrix, "F32"));
+    const together = await Promise.all(
+      Array.from({ length: 4 }, () => [
+        svd(backend, sourceOf(matrix, "F32"), { rank: 5 }),
+        singularValues(backend, sourceOf(matrix, "F32")),
+      ]).flat(),
+    );
+    for (const result of together) expect(result).toEqual("s" in result ? alone : values);
+  });
+
+  it("refuses what WebAssembly cannot hold, and says what to do", async () => {
+    const call = svd(backend, { shape: [40_000, 30_000], dtype: "BF16", rows: [] }, { rank: 20_000 });
+    await expect(call).rejects.toThrow(/40000 x 30000 matrix of BF16: .* GiB.* ask for a lower rank/);
+    await expect(call).rejects.toThrow(MatrixError);
+  });
+
+  it("rejects when a thread dies, and computes the next one on a new thread", async () => {
+    const threads: Worker[] = [];
+    const remember = (worker: Worker) => threads.push(worker);
+    process.on("worker", remember);
+    const own = await wasm.open({ precision: "exact", threads: 2 });
+    const matrix = drawMatrix([600, 40], "F32", 45);
+    async function* dying() {
+      yield encode(matrix, "F32").subarray(0, 160);
+      await expect.poll(() => threads.length).toBe(2);
+      await threads[1]?.terminate();
+      yield encode(matrix, "F32").subarray(160);
+    }
+    const broken = svd(own, { shape: [600, 40], dtype: "F32", rows: dying() }, { rank: 3 });
+    await expect(broken).rejects.toThrow(/A worker of the wasm backend stopped/);
+    const next = await svd(own, sourceOf(matrix, "F32"), { rank: 3 });
+    expect(next).toEqual(await svd(backend, sourceOf(matrix, "F32"), { rank: 3 }));
+    process.off("worker", remember);
+    await own.close();
+  });
+
+  it("rejects when closed although the rows never come", async () => {
+    const own = await wasm.open({ precision: "exact", threads: 2 });
+    async function* silent() {
+      yield await new Promise<Uint8Array>(() => {});
+    }
+    const call = svd(own, { shape: [50, 20], dtype: "F32", rows: silent() }, { rank: 3 });
+    const rejected = expect(call).rejects.toThrow("The wasm backend was closed");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await own.close();
+    await rejected;
+  });
+
+  it("stops in the middle of a long matrix when closed", async () => {
+    const own = await wasm.open({ precision: "exact", threads: 2 });
+    const n = 1500;
+    const bytes = encode(drawMatrix([n, n], "BF16", 46), "BF16");
+    const source = { shape: [n, n], dtype: "BF16", rows: [bytes], rereadable: true } as const;
+    const call = svd(own, source, { rank: 200, tolerance: 1e-13, maxPasses: 1000 });
+    const rejected = expect(call).rejects.toThrow("The wasm backend was closed");
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    const begun = performance.now();
+    await own.close();
+    await rejected;
+    expect(performance.now() - begun).toBeLessThan(1500);
+  });
+});
+
+describe("gaussian()", () => {
+  it("draws numbers of mean 0, variance 1 and kurtosis 3, each seed its own", () => {
+    const draw = (seed: number) => {
+      const out = new Float64Array(200_000);
+      gaussian(seed)(out);
+      return out;
+    };
+    const numbers = draw(7);
+    const moment = (power: number) => numbers.reduce((sum, x) => sum + x ** power, 0) / numbers.length;
+    expect(Math.abs(moment(1))).toBeLessThan(0.01);
+    expect(Math.abs(moment(2) - 1)).toBeLessThan(0.015);
+    expect(Math.abs(moment(4) - 3)).toBeLessThan(0.15);
+    expect(draw(7)).toEqual(numbers);
+    const other = draw(8);
+    const correlation = numbers.reduce((sum, x, i) => sum + x * (other[i] ?? NaN), 0) / numbers.length;
+    expect(Math.abs(correlation)).toBeLessThan(0.01);
+  });
+});
+
+describe("normBound()", () => {
+  it("is above the norm for every seed, and within 15 % of it at degree 16", () => {
+    // F^T F = diag(lambda): the polynomial of it is that of each element.
+    const lambda = Array.from({ length: 300 }, (_, i) => 1 - i / 300);
+    for (const [c, degree, slack] of [
+      [1, 16, 1.15],
+      [0.9, 16, 1.15],
+      [0.2, 8, 1.5],
+      [3, 4, 2.6],
+      [1, 1, 12],
+    ] as const) {
+      const chebyshev = (x: number) =>
+        Math.abs(x) <= 1 ? Math.cos(degree * Math.acos(x)) : Math.cosh(degree * Math.acosh(Math.abs(x)));
+      const diagonal = lambda.map((each) => chebyshev((2 * each) / c - 1));
+      for (let seed = 0; seed < 100; seed++) {
+        const draw = gaussian(seed);
+        let largest = 0;
+        for (let probe = 0; probe < PROBES; probe++) {
+          const w = new Float64Array(lambda.length);
+          draw(w);
+          largest = Math.max(largest, Math.hypot(...w.map((x, i) => x * (diagonal[i] ?? NaN))));
+        }
+        const bound = normBound(largest, degree, c);
+        expect(bound).toBeGreaterThanOrEqual(1);
+        expect(bound).toBeLessThan(slack);
+      }
+    }
+  });
+});
+
+describe("valueBounds()", () => {
+  const none = new Float64Array(3);
+  it("is nothing for exact triplets that stand above the rest, and the gap for those that do not", () => {
+    const s = Float64Array.of(5, 3, 2);
+    expect([...valueBounds({ s, left: none, right: none, rest: 1.5 })]).toEqual([0, 0, 0]);
+    expect([...valueBounds({ s, left: none, right: none, rest: 3.5 })]).toEqual([0, 0.5, 1.5]);
+  });
+  it("does not let a bad last triplet spoil the first", () => {
+    const bounds = valueBounds({
+      s: Float64Array.of(5, 3, 2),
+      left: none,
+      right: Float64Array.of(1e-12, 1e-9, 0.1),
+      rest: 1,
+    });
+    expect(bounds[0]).toBeLessThan(2e-12);
+    expect(bounds[1]).toBeLessThan(2e-9);
+    expect(bounds[2]).toBeGreaterThanOrEqual(0.1);
+  });
+});
