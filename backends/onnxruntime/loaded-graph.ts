@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { InferenceSession } from "onnxruntime-node";
 import type { FoldedWeights, GraphDType } from "../../src/backend.ts";
 import { unfixedGraph } from "./fixed-graph.ts";
+import { checkNoFloat8 } from "./float8.ts";
 import { checkFloat16 } from "./float16.ts";
 import type { NamedTensors, NamedTypes, SessionSetup } from "./protocol.ts";
 import { PROVIDERS } from "./providers.ts";
@@ -18,9 +19,11 @@ export interface LoadedGraph {
   release(): Promise<void>;
 }
 
-/** Loads a graph. */
-export function loadGraph(setup: SessionSetup): Promise<LoadedGraph> {
-  return PROVIDERS[setup.provider].int64 ? loadOnce(setup) : loadByShape(setup);
+/** Loads a graph. @throws Error when it holds what the provider cannot read, or the runtime refuses it. */
+export async function loadGraph(setup: SessionSetup): Promise<LoadedGraph> {
+  const { int64, float8 } = PROVIDERS[setup.provider];
+  if (!float8) checkNoFloat8(await readFile(setup.graph.path), setup.provider);
+  return int64 ? loadOnce(setup) : loadByShape(setup);
 }
 
 async function loadOnce(setup: SessionSetup): Promise<LoadedGraph> {

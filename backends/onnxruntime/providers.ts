@@ -18,6 +18,8 @@ export interface Provider {
   readonly computeDtypes: readonly ComputeDType[];
   /** Whether it multiplies doubles; where not, Gram matrices are products of floats. */
   readonly float64: boolean;
+  /** Whether it decodes weights of 8-bit floats. CUDA takes scales by block for 4 bits alone, WebGPU has no such dtype. */
+  readonly float8: boolean;
   /** What to install or set where it cannot run. */
   readonly fix: string;
 }
@@ -30,6 +32,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     int64: true,
     computeDtypes: ["float32", "float16"],
     float64: true,
+    float8: true,
     fix: "use linux, Windows or macOS on a 64-bit processor that onnxruntime-node has a binary for (macOS: Apple silicon)",
   },
   cuda: {
@@ -38,6 +41,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     int64: true,
     computeDtypes: ["float32", "float16", "bfloat16"],
     float64: true,
+    float8: false,
     fix: "on linux x64 with CUDA 12 and cuDNN 9, install the provider with `node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12`, or choose onnxruntime-cpu",
   },
   webgpu: {
@@ -46,6 +50,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     int64: false,
     computeDtypes: ["float32", "float16"],
     float64: false,
+    float8: false,
     fix: "install the graphics driver (on linux its Vulkan driver and libvulkan1), or choose onnxruntime-cpu",
   },
 };

@@ -36,6 +36,8 @@ export function sessionOptions(
     extra: {
       session: {
         model_external_initializers_file_folder_path: folder,
+        // Otherwise the runtime dequantizes an 8-bit weight again for each of its readers.
+        disable_quant_qdq: "1",
         // Threads spin while a run lasts, and not when the optimizer's turn has come.
         force_spinning_stop: "1",
         ...(strict && { disable_cpu_ep_fallback: "1" }),

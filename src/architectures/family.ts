@@ -17,7 +17,7 @@ export interface FamilyDefaults {
 export function commonConfig(config: Config, defaults: FamilyDefaults): DecoderConfig {
   only(config, "hidden_act", ["silu", "swish"]);
   only(config, "pretraining_tp", [1, null]);
-  only(config, "quantization_config", [null]);
+  checkQuantisation(config);
   const hiddenSize = size(config, "hidden_size");
   const heads = size(config, "num_attention_heads");
   const keyHeads = size(config, "num_key_value_heads", defaults.keyHeads ?? heads);
@@ -40,6 +40,14 @@ export function commonConfig(config: Config, defaults: FamilyDefaults): DecoderC
     headNorms: false,
     windows: Array<null>(size(config, "num_hidden_layers")).fill(null),
   };
+}
+
+/** 8-bit floats are decoded by what their tensors say; other quantisations pack theirs in ways of their own. */
+function checkQuantisation({ quantization_config: quantisation }: Config): void {
+  if (quantisation === null || quantisation === undefined) return;
+  const field = "quantization_config.quant_method";
+  const isObject = typeof quantisation === "object" && "quant_method" in quantisation;
+  only({ [field]: isObject ? quantisation.quant_method : null }, field, ["fp8"]);
 }
 
 /** The windows of a family that states `layer_types`, or `use_sliding_window` and `max_window_layers`. */

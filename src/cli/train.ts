@@ -60,7 +60,7 @@ const OPTIONS = {
   "save-dtype": {
     kind: "choice",
     choices: ["base", "float32"],
-    help: "Of trained tensors: the base model's (default), or float32",
+    help: "Of trained tensors: the base's (default; bfloat16 if 8 bits), or float32",
   },
   json: { kind: "flag", help: "Print a summary on stdout as JSON" },
 } as const satisfies OptionTable;
@@ -121,7 +121,7 @@ export const trainCommand = defineCommand({
         ...(dtype !== undefined && { dtype }),
       });
       const share = ((100 * saved.changedValues) / Math.max(1, saved.trainedValues)).toFixed(1);
-      const rounding = dtype === "float32" ? "stored as float32" : "rounded to the base's dtype";
+      const rounding = dtype === "float32" ? "stored as float32" : "rounded to the stored dtype";
       terminal.print(
         `\nSaved the model to ${folder}: ${share} % of the trained values, ${rounding}, differ from the base's.`,
       );

@@ -7,16 +7,21 @@ const CODES = {
   float64: TensorProto_DataType.DOUBLE,
   float16: TensorProto_DataType.FLOAT16,
   bfloat16: TensorProto_DataType.BFLOAT16,
+  float8e4m3fn: TensorProto_DataType.FLOAT8E4M3FN,
+  float8e5m2: TensorProto_DataType.FLOAT8E5M2,
   int32: TensorProto_DataType.INT32,
   int64: TensorProto_DataType.INT64,
   bool: TensorProto_DataType.BOOL,
 } as const;
 
-/** An element type, spelled as in ONNX Runtime's JavaScript API where it has it. */
+/** An element type, spelled as in ONNX Runtime's JavaScript API where it has it; 8-bit floats are for frozen weights alone. */
 export type ElementType = keyof typeof CODES;
 
 /** The element types that graphs compute in. */
 export type FloatType = "float32" | "float64" | "float16" | "bfloat16";
+
+/** The element types of constants. */
+export type ConstantType = FloatType | "int32" | "int64";
 
 /** In which the statistics of norms, softmax and loss are computed where the rest is computed in `type`. */
 export function statisticsType(type: ElementType): "float32" | "float64" {
@@ -39,6 +44,10 @@ export function elementTypeOf(dtype: DType): ElementType | null {
       return "float16";
     case "BF16":
       return "bfloat16";
+    case "F8_E4M3":
+      return "float8e4m3fn";
+    case "F8_E5M2":
+      return "float8e5m2";
     default:
       return null;
   }

@@ -2,7 +2,7 @@
 // differentiable steps that backward.ts walks. Operators with their checks are in operators/.
 import { encode } from "../tensor/encode.ts";
 import { type Dim, product } from "./dim.ts";
-import type { ElementType } from "./element-type.ts";
+import type { ConstantType, ElementType } from "./element-type.ts";
 import { isStandard, OPERATORS, OPSET, type OperatorName, type Opset } from "./operators/table.ts";
 
 /** A tensor in a graph: what a node, an input or an initializer yields. */
@@ -43,6 +43,15 @@ export interface ExternalBytes {
 export interface Initializer {
   readonly value: Value;
   readonly content: Uint8Array | ExternalBytes;
+}
+
+/** What the elements of an 8-bit weight, a matrix, are to be multiplied with. */
+export interface WeightScale {
+  /** As stored: one number for each block, row-major. */
+  readonly value: Value;
+  /** Size of the blocks; those at the end of a row or column may be smaller. */
+  readonly blockRows: number;
+  readonly blockColumns: number;
 }
 
 /** A gradient on its way down: asked for only where a trainable value depends on it. */
@@ -88,6 +97,7 @@ export class Graph {
   readonly #dimensions = new Map<string, () => Value>();
   readonly #made = new Map<string, Value>();
   readonly #tracked = new Set<Value>();
+  readonly #scales = new Map<Value, WeightScale>();
   /** What nodes made. */
   readonly #produced = new Set<Value>();
 
@@ -109,8 +119,18 @@ export class Graph {
     return value;
   }
 
+  /** States what a weight's elements are to be multiplied with wherever it is read. */
+  setScale(weight: Value, scale: WeightScale): void {
+    this.#scales.set(weight, scale);
+  }
+
+  /** What a weight's elements are to be multiplied with, if anything. */
+  scaleOf(weight: Value): WeightScale | null {
+    return this.#scales.get(weight) ?? null;
+  }
+
   /** A constant tensor of few or many numbers, held in the model. Small ones are shared. */
-  constant(type: Exclude<ElementType, "bool">, shape: readonly number[], numbers: ArrayLike<number>): Value {
+  constant(type: ConstantType, shape: readonly number[], numbers: ArrayLike<number>): Value {
     const size = product(shape);
     if (size !== numbers.length) {
       throw new RangeError(
@@ -264,7 +284,7 @@ export interface EmitOptions {
   readonly attributes?: Readonly<Record<string, Attribute>>;
 }
 
-function constantBytes(type: Exclude<ElementType, "bool">, numbers: ArrayLike<number>): Uint8Array {
+function constantBytes(type: ConstantType, numbers: ArrayLike<number>): Uint8Array {
   switch (type) {
     case "float32":
       return bytesOf(Float32Array.from(numbers));

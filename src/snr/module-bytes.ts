@@ -3,7 +3,8 @@ import { createHash } from "node:crypto";
 import type { MatrixSource } from "../backend.ts";
 import type { Model, ModelFile, ModelTensor } from "../hub/model.ts";
 import type { ModelModule } from "../modules/module.ts";
-import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
+import { blockSizeOf } from "../modules/scale.ts";
+import { type FloatDType, isFloat8, isFloatDType } from "../tensor/dtype.ts";
 import { type BlockScale, blockScale, dequantizeRows } from "../tensor/scale.ts";
 import { readAhead } from "./read-ahead.ts";
 
@@ -63,9 +64,8 @@ export async function matrixOf(
   const { dtype, matrix, name } = module;
   if (!isFloatDType(dtype)) throw new TypeError(`Cannot score "${name}": ${dtype} holds no real numbers`);
   const scale = await readScale(model, module, options);
-  const is8Bit = dtype === "F8_E4M3" || dtype === "F8_E5M2";
   const stored = () => readAhead(readRows(model, module, options), READ_AHEAD_BYTES);
-  if (!is8Bit && module.scale === null) {
+  if (!isFloat8(dtype) && module.scale === null) {
     return { shape: matrix, dtype, rows: restartable(stored), rereadable: true };
   }
   const rows = restartable(() => dequantized(stored(), dtype, scale, matrix[1]));
@@ -168,24 +168,13 @@ async function readScale(
   const whole = await readAll(model, tensor, { content: identity?.scale ?? null, signal });
   const experts = expert === null ? 1 : (tensor.shape[0] ?? 1);
   const size = whole.byteLength / experts;
-  const blockSize = blockSizeOf(model.config);
   return blockScale({
     shape: matrix,
     scaleBytes: expert === null ? whole : whole.subarray(expert * size, (expert + 1) * size),
     scaleDType: tensor.dtype,
     scaleShape: expert === null ? tensor.shape : tensor.shape.slice(1),
-    ...(blockSize && { blockSize }),
+    blockSize: blockSizeOf(model.config),
   });
-}
-
-/** `quantization_config.weight_block_size` of a config; undefined where it states none. */
-function blockSizeOf(config: Model["config"]): readonly [number, number] | undefined {
-  const quantization = config.quantization_config;
-  if (typeof quantization !== "object" || quantization === null) return undefined;
-  const size: unknown = "weight_block_size" in quantization ? quantization.weight_block_size : undefined;
-  if (!Array.isArray(size)) return undefined;
-  const [rows, columns]: unknown[] = size;
-  return typeof rows === "number" && typeof columns === "number" ? [rows, columns] : undefined;
 }
 
 async function readAll(model: Model, span: Span, options: ReadOptions): Promise<Uint8Array> {

@@ -30,8 +30,11 @@ export type DType = keyof typeof DTYPE_BITS;
 /** The element types in which backends take matrices. */
 export type MatrixDType = "F64" | "F32" | "F16" | "BF16";
 
+/** The 8-bit floats, which come with scales or without. */
+export type Float8DType = "F8_E4M3" | "F8_E5M2";
+
 /** The element types that decode to real numbers, hence can be scored. */
-export type FloatDType = MatrixDType | "F8_E4M3" | "F8_E5M2";
+export type FloatDType = MatrixDType | Float8DType;
 
 const FLOAT_DTYPES: ReadonlySet<string> = new Set<FloatDType>([
   "F64",
@@ -50,6 +53,11 @@ export function isDType(name: string): name is DType {
 /** Says whether a dtype decodes to real numbers (see {@link FloatDType}). */
 export function isFloatDType(dtype: DType): dtype is FloatDType {
   return FLOAT_DTYPES.has(dtype);
+}
+
+/** Says whether a dtype is a float of 8 bits. */
+export function isFloat8(dtype: DType): dtype is Float8DType {
+  return dtype === "F8_E4M3" || dtype === "F8_E5M2";
 }
 
 /** Bits that one element takes; 4 and 6 for the sub-byte formats, which are packed without padding. */

@@ -6,26 +6,34 @@ import { type FloatDType, floatDTypeBytes } from "./dtype.ts";
 /** [rows, columns] of the blocks of published block-wise F8 checkpoints. */
 const USUAL_BLOCK = 128;
 
-/** Scales of one matrix. */
-export interface BlockScale {
-  /** [ceil(rows / blockRows), ceil(columns / blockColumns)], row-major. */
-  readonly values: Float32Array;
-  readonly valuesPerRow: number;
+/** Which part of a matrix each of its scales is for. */
+export interface BlockLayout {
   readonly blockRows: number;
   readonly blockColumns: number;
 }
 
-/** What {@link blockScale} needs to know. */
-export interface BlockScaleOptions {
+/** Scales of one matrix. */
+export interface BlockScale extends BlockLayout {
+  /** [ceil(rows / blockRows), ceil(columns / blockColumns)], row-major. */
+  readonly values: Float32Array;
+  readonly valuesPerRow: number;
+}
+
+/** What {@link blockLayout} needs to know. */
+export interface BlockLayoutOptions {
   /** The scaled matrix. */
   readonly shape: readonly [rows: number, columns: number];
-  /** Elements of the scale tensor, undecoded. */
-  readonly scaleBytes: Uint8Array;
-  readonly scaleDType: FloatDType;
   /** [], [1], [rows], [rows, 1] or one scale per block. */
   readonly scaleShape: readonly number[];
   /** `quantization_config.weight_block_size` of the config; default: told from the shapes, 128 where it fits. */
-  readonly blockSize?: readonly [rows: number, columns: number];
+  readonly blockSize?: readonly [rows: number, columns: number] | undefined;
+}
+
+/** What {@link blockScale} needs to know. */
+export interface BlockScaleOptions extends BlockLayoutOptions {
+  /** Elements of the scale tensor, undecoded. */
+  readonly scaleBytes: Uint8Array;
+  readonly scaleDType: FloatDType;
 }
 
 /**
@@ -34,18 +42,27 @@ export interface BlockScaleOptions {
  * @throws RangeError when the shapes do not fit each other.
  */
 export function blockScale(options: BlockScaleOptions): BlockScale {
-  const { shape, scaleBytes, scaleDType, scaleShape, blockSize } = options;
+  const { scaleBytes, scaleDType, scaleShape } = options;
+  const layout = blockLayout(options);
+  const [scaleRows = 1, scaleColumns = 1] = scaleShape;
+  const values = decode(scaleBytes, scaleDType, new Float32Array(scaleRows * scaleColumns));
+  return { values, valuesPerRow: scaleColumns, ...layout };
+}
+
+/**
+ * Finds out which block of a matrix each of its scales is for.
+ *
+ * @throws RangeError when the shapes do not fit each other.
+ */
+export function blockLayout({ shape, scaleShape, blockSize }: BlockLayoutOptions): BlockLayout {
   const [scaleRows = 1, scaleColumns = 1, ...more] = scaleShape;
   const blockRows = blockLength(shape[0], scaleRows, blockSize?.[0]);
   const blockColumns = blockLength(shape[1], scaleColumns, blockSize?.[1]);
-  if (more.length > 0 || blockRows === null || blockColumns === null) {
-    const blocks = blockSize ? ` and blocks of [${blockSize}]` : "";
-    throw new RangeError(
-      `Cannot scale a matrix of shape [${shape}]: a scale of shape [${scaleShape}]${blocks} does not fit it`,
-    );
-  }
-  const values = decode(scaleBytes, scaleDType, new Float32Array(scaleRows * scaleColumns));
-  return { values, valuesPerRow: scaleColumns, blockRows, blockColumns };
+  if (more.length === 0 && blockRows !== null && blockColumns !== null) return { blockRows, blockColumns };
+  const blocks = blockSize ? ` and blocks of [${blockSize}]` : "";
+  throw new RangeError(
+    `Cannot scale a matrix of shape [${shape}]: a scale of shape [${scaleShape}]${blocks} does not fit it`,
+  );
 }
 
 /** Length of the blocks that cut `length` into `count`; null when there is none. One scale, or one each, needs no block size. */

@@ -165,6 +165,12 @@ export function frozenTensors({ divided }: ExportPlan): readonly ModelTensor[] {
   return [...divided.tensors.values()].filter((tensor) => !divided.trained.has(tensor));
 }
 
+/** The scales of those that are in 8 bits. */
+export function frozenScales(plan: ExportPlan): readonly ModelTensor[] {
+  const scales = frozenTensors(plan).map((tensor) => plan.divided.scales.get(tensor)?.tensor);
+  return scales.filter((scale) => scale !== undefined);
+}
+
 /** What the graphs are made from: `weights` are those of the model, to which new rows are added. */
 export function graphSource(
   { config, options, newRows, maxSequence }: ExportPlan,
@@ -181,6 +187,6 @@ export function graphSource(
     queryChunks: options.queryChunks ?? 4,
     headChunks: options.headChunks ?? 4,
     recompute: options.recompute ?? "none",
-    type: "float32",
+    type: options.computeDtype ?? "float32",
   };
 }

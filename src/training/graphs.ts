@@ -10,6 +10,7 @@ import type { Opset } from "../onnx/operators/table.ts";
 import { type CrossEntropy, crossEntropy } from "../onnx/ops/cross-entropy.ts";
 import { embedding } from "../onnx/ops/embedding.ts";
 import { nextTokens } from "../onnx/ops/next-tokens.ts";
+import { weightAs } from "../onnx/ops/weight.ts";
 
 /** A parameter that is an input of the graph, float32: one that trains, or one that is merely given. */
 export interface InputWeight {
@@ -26,6 +27,14 @@ export interface FrozenWeight {
   readonly type: ElementType;
   readonly shape: readonly number[];
   readonly bytes: ExternalBytes;
+  /** What its elements are to be multiplied with; null for nothing. */
+  readonly scale: FrozenScale | null;
+}
+
+/** Scales of a frozen weight: a tensor of its own, and the blocks that its numbers are for. */
+export interface FrozenScale extends Pick<FrozenWeight, "name" | "type" | "shape" | "bytes"> {
+  readonly blockRows: number;
+  readonly blockColumns: number;
 }
 
 /** What the graphs of a model are made from. */
@@ -94,7 +103,7 @@ export function evaluationGraph(source: GraphSource): Graph {
   g.output("predictions", reshape(g, entropy.predictions(), [batch, sequence]));
   const rows = reshape(g, hidden, [batch, sequence, size]);
   const last = reshape(g, slice(g, rows, { axis: 1, begin: beforeEnd, end, size: 1 }), [batch, size]);
-  const logits = head.map((block) => gemm(g, [last, cast(g, block, last.type)], { transposeB: true }));
+  const logits = head.map((block) => gemm(g, [last, weightAs(g, block, last.type)], { transposeB: true }));
   const vocabulary = head.reduce((sum, block) => sum + Number(dimOf(block, 0)), 0);
   g.output("last_logits", cast(g, concat(g, logits, { axis: 1, size: vocabulary }), "float32"));
   return g;
@@ -168,7 +177,7 @@ function weightValues(
   const values = new Map<string, Value>();
   for (const [name, weight] of weights) {
     if (weight.kind === "frozen") {
-      values.set(name, g.initializer(weight, weight.bytes));
+      values.set(name, frozenValue(g, weight));
     } else {
       const value = g.input(weight.name, "float32", weight.shape);
       if (purpose === "training" && weight.kind === "trained") g.train(value);
@@ -176,4 +185,14 @@ function weightValues(
     }
   }
   return values;
+}
+
+function frozenValue(g: Graph, weight: FrozenWeight): Value {
+  const value = g.initializer(weight, weight.bytes);
+  const { scale } = weight;
+  if (scale !== null) {
+    const { blockRows, blockColumns } = scale;
+    g.setScale(value, { value: g.initializer(scale, scale.bytes), blockRows, blockColumns });
+  }
+  return value;
 }

@@ -1,11 +1,16 @@
 // The values that trainable parameters begin with: the checkpoint's own, as float32, and for new rows the mean of the
 // rows that are there.
 import type { Model, ModelTensor } from "../hub/model.ts";
+import { matrixScale } from "../modules/scale.ts";
 import type { TensorToWrite } from "../safetensors/writer.ts";
 import { decode } from "../tensor/decode.ts";
 import { dtypeBits, type FloatDType, isFloatDType } from "../tensor/dtype.ts";
+import { type BlockScale, dequantizeRows } from "../tensor/scale.ts";
 import type { ExportPlan } from "./export-plan.ts";
 import { newRowsOf } from "./graphs.ts";
+
+/** How much of a matrix with scales is read at once, in bytes; rounded to whole rows. */
+const BLOCK_BYTES = 4 << 20;
 
 /** The trainable parameters in the order of the graphs' inputs, float32; read when they are written. */
 export function initialTensors({ model, divided, newRows }: ExportPlan): readonly TensorToWrite[] {
@@ -35,12 +40,47 @@ async function* meanRowsBytes(model: Model, tensor: ModelTensor, rows: number): 
   yield bytesOf(await meanRows(model, tensor, rows));
 }
 
-/** A tensor's elements as float32, in blocks of whole elements and bounded size. */
+/** A tensor's elements as float32, times their scales where it has any, in blocks of whole elements and bounded size. */
 export async function* float32Blocks(model: Model, tensor: ModelTensor): AsyncGenerator<Float32Array> {
   const dtype = floatDTypeOf(tensor);
+  const scale = await readScale(model, tensor);
+  if (scale !== null) return yield* scaledBlocks(model, tensor, { dtype, ...scale });
   for await (const block of model.readFile(tensor.file, { begin: tensor.begin, end: tensor.end })) {
     yield decode(block, dtype, new Float32Array((block.length * 8) / dtypeBits(dtype)));
   }
+}
+
+async function readScale(model: Model, tensor: ModelTensor): Promise<BlockScale | null> {
+  const layout = matrixScale(model, tensor);
+  if (layout === null) return null;
+  const values = await wholeFloat32(model, layout.tensor);
+  return { ...layout, values, valuesPerRow: layout.tensor.shape[1] ?? 1 };
+}
+
+async function* scaledBlocks(
+  model: Model,
+  { file, begin, end, shape }: ModelTensor,
+  { dtype, ...scale }: BlockScale & { readonly dtype: FloatDType },
+): AsyncGenerator<Float32Array> {
+  const columns = shape[1] ?? 1;
+  const rowBytes = (columns * dtypeBits(dtype)) / 8;
+  const blockBytes = Math.max(1, Math.floor(BLOCK_BYTES / rowBytes)) * rowBytes;
+  let firstRow = 0;
+  for await (const block of model.readFile(file, { begin, end, blockBytes })) {
+    yield new Float32Array(dequantizeRows(block, dtype, { ...scale, firstRow, columns }).buffer);
+    firstRow += block.length / rowBytes;
+  }
+}
+
+/** A whole tensor's elements as float32, times their scales. */
+export async function wholeFloat32(model: Model, tensor: ModelTensor): Promise<Float32Array> {
+  const whole = new Float32Array(tensor.shape.reduce((size, side) => size * side, 1));
+  let at = 0;
+  for await (const block of float32Blocks(model, tensor)) {
+    whole.set(block, at);
+    at += block.length;
+  }
+  return whole;
 }
 
 function floatDTypeOf({ name, dtype }: ModelTensor): FloatDType {

@@ -3,8 +3,10 @@ import { type DecoderConfig, EMBEDDING, HEAD } from "../architectures/decoder.ts
 import { decoderParameters } from "../architectures/parameters.ts";
 import { UsageError } from "../errors.ts";
 import type { Model, ModelTensor } from "../hub/model.ts";
+import { type MatrixScale, matrixScale } from "../modules/scale.ts";
 import { elementTypeOf } from "../onnx/element-type.ts";
 import { parameterNaming } from "../select/parameter-names.ts";
+import { isFloat8 } from "../tensor/dtype.ts";
 import type { Locate } from "./frozen-weights.ts";
 import type { FrozenWeight, GraphSource, InputWeight } from "./graphs.ts";
 
@@ -14,6 +16,8 @@ export interface DividedWeights {
   readonly tensors: ReadonlyMap<string, ModelTensor>;
   /** Those of them that train. */
   readonly trained: ReadonlySet<ModelTensor>;
+  /** What the 8-bit ones among them are multiplied with. */
+  readonly scales: ReadonlyMap<ModelTensor, MatrixScale>;
 }
 
 /**
@@ -37,10 +41,15 @@ export function divideWeights(
     const tensor = byParameter.get(name);
     if (tensor === undefined)
       throw new UsageError(`Cannot export ${model.id}: its checkpoint has no ${name}`);
-    checkTensor(model, tensor, shape);
+    checkTensor(model, tensor, { parameter: name, shape });
     tensors.set(name, tensor);
   }
   const readable = new Set(tensors.values());
+  const scales = new Map<ModelTensor, MatrixScale>();
+  for (const tensor of readable) {
+    const scale = matrixScale(model, tensor);
+    if (scale !== null) scales.set(tensor, scale);
+  }
   const chosen = trained.map((name) => {
     const parameter = config.tied && name === HEAD ? EMBEDDING : name;
     const tensor = model.tensors.get(parameter) ?? byParameter.get(parameter);
@@ -53,31 +62,53 @@ export function divideWeights(
       }`,
     );
   });
-  return { tensors, trained: new Set(chosen) };
+  return { tensors, trained: new Set(chosen), scales };
 }
 
-function checkTensor(model: Model, { name, dtype, shape }: ModelTensor, expected: readonly number[]): void {
-  if (shape.join() !== expected.join()) {
+interface Expected {
+  readonly parameter: string;
+  readonly shape: readonly number[];
+}
+
+function checkTensor(model: Model, { name, dtype, shape }: ModelTensor, expected: Expected): void {
+  if (shape.join() !== expected.shape.join()) {
     throw new UsageError(
-      `Cannot export ${model.id}: config.json gives ${name} the shape [${expected.join(", ")}], the checkpoint [${shape.join(", ")}]`,
+      `Cannot export ${model.id}: config.json gives ${name} the shape [${expected.shape.join(", ")}], the checkpoint [${shape.join(", ")}]`,
     );
   }
-  if (elementTypeOf(dtype) === null) {
+  // Gather takes no 8-bit floats, and of norms and biases no checkpoint has them.
+  const isLinear = shape.length === 2 && expected.parameter !== EMBEDDING;
+  if (elementTypeOf(dtype) === null || (isFloat8(dtype) && !isLinear)) {
     throw new UsageError(
-      `Cannot export ${model.id}: ${name} has dtype ${dtype}, of which graphs read only F64, F32, F16 and BF16; use the model before it was quantised`,
+      `Cannot export ${model.id}: ${name} has dtype ${dtype}, of which graphs read only F64, F32, F16 and BF16, and in linear layers F8_E4M3 and F8_E5M2; use the model before it was quantised`,
     );
   }
 }
 
 /** The parameters as the graphs take them: trained ones as inputs, the rest from where `locate` says. */
-export function graphWeights({ tensors, trained }: DividedWeights, locate: Locate): GraphSource["weights"] {
+export function graphWeights(
+  { tensors, trained, scales }: DividedWeights,
+  locate: Locate,
+): GraphSource["weights"] {
   const weights = new Map<string, InputWeight | FrozenWeight>();
   for (const [parameter, tensor] of tensors) {
-    const { name, shape, dtype } = tensor;
-    const type = elementTypeOf(dtype);
+    const { name, shape } = tensor;
+    const scale = scales.get(tensor);
     if (trained.has(tensor)) weights.set(parameter, { kind: "trained", name, shape });
-    else if (type !== null)
-      weights.set(parameter, { kind: "frozen", name, type, shape, bytes: locate(tensor) });
+    else
+      weights.set(parameter, {
+        kind: "frozen",
+        ...stored(tensor, locate),
+        scale: scale === undefined ? null : { ...scale, ...stored(scale.tensor, locate) },
+      });
   }
   return weights;
+}
+
+/** A tensor of the checkpoint as a graph names and finds it. @throws TypeError when graphs do not read its dtype. */
+function stored(tensor: ModelTensor, locate: Locate) {
+  const { name, dtype, shape } = tensor;
+  const type = elementTypeOf(dtype);
+  if (type === null) throw new TypeError(`Cannot read "${name}" in a graph: its dtype is ${dtype}`);
+  return { name, type, shape, bytes: locate(tensor) };
 }

@@ -9,10 +9,12 @@ import { openModel } from "../hub/open-model.ts";
 import { tensorBytes } from "../safetensors/header.ts";
 import { type TensorToWrite, writeSafetensors } from "../safetensors/writer.ts";
 import { decode } from "../tensor/decode.ts";
-import { type DType, isFloatDType, type MatrixDType } from "../tensor/dtype.ts";
+import { type DType, floatDTypeBytes, isFloat8, isFloatDType, type MatrixDType } from "../tensor/dtype.ts";
 import { encode } from "../tensor/encode.ts";
 import { type ArtifactsFolder, folderOf, RUN_FOLDER } from "./artifacts-folder.ts";
 import { checkpointFolder, readCheckpoint } from "./checkpoint.ts";
+import { decodedTensors, quantisationWithout, scaleNames } from "./float8-base.ts";
+import { wholeFloat32 } from "./initial-values.ts";
 import { baseModelId, type Manifest } from "./manifest.ts";
 import { readStandardManifest } from "./read-manifest.ts";
 import type { NamedArrays } from "./tensor-file.ts";
@@ -23,7 +25,10 @@ export interface SaveModelOptions {
   readonly out: string;
   /** A checkpoint, or a run's folder for its newest; default: where `train` leaves them, `run` inside the artifacts. */
   readonly checkpoint?: string;
-  /** `base` (default) rounds trained tensors to the base model's dtype, `float32` keeps them as they are. */
+  /**
+   * `base` (default) rounds trained tensors to the base model's dtype, `float32` keeps them as they are. Of a base in
+   * 8-bit floats, `base` saves them in bfloat16, and `float32` the whole model decoded.
+   */
   readonly dtype?: "base" | "float32";
   /** The base model, where it is open already; it stays open. */
   readonly model?: Model;
@@ -62,8 +67,9 @@ export async function saveModel(
     await mkdir(out, { recursive: true });
     if (model.folder !== null && (await realpath(out)) === (await realpath(model.folder)))
       throw new UsageError(`Cannot save to ${out}: it is the base model's folder; name another one`);
-    const counts = await writeWeights({ model, manifest, parameters, dtype, out });
-    await writeConfig({ artifacts, model, manifest, dtype, out });
+    const decoded = decodedTensors(model, manifest, dtype);
+    const counts = await writeWeights({ model, manifest, parameters, dtype, decoded, out });
+    await writeConfig({ artifacts, model, manifest, dtype, decoded, out });
     await copyTokenizer({ artifacts, model, out });
     await writeGenerationConfig({ artifacts, model, manifest, out });
     return { folder: out, ...counts };
@@ -87,6 +93,8 @@ interface Weights {
   readonly manifest: Manifest;
   readonly parameters: NamedArrays;
   readonly dtype: "base" | "float32";
+  /** The 8-bit tensors of the base that are saved decoded. */
+  readonly decoded: ReadonlySet<ModelTensor>;
   readonly out: string;
 }
 
@@ -102,6 +110,7 @@ interface SavedTensor {
 
 async function writeWeights(weights: Weights) {
   const { model, out } = weights;
+  const dropped = scaleNames(model, weights.decoded);
   let trainedValues = 0;
   let changedValues = 0;
   let totalBytes = 0;
@@ -112,7 +121,7 @@ async function writeWeights(weights: Weights) {
   for (const { name: file } of model.files) {
     const tensors: TensorToWrite[] = [];
     for (const base of model.tensors.values()) {
-      if (base.file !== file) continue;
+      if (base.file !== file || dropped.has(base.name)) continue;
       const tensor = savedTensor(base, weights);
       totalBytes += tensorBytes(tensor.dtype, tensor.shape) ?? 0;
       tensors.push({
@@ -124,13 +133,17 @@ async function writeWeights(weights: Weights) {
     }
     await writeSafetensors(join(out, file), tensors);
   }
-  if (model.files.length > 1) await writeIndex(model, out, totalBytes);
+  if (model.files.length > 1) await writeIndex(model, out, { totalBytes, dropped });
   return { trainedValues, changedValues };
 }
 
-function savedTensor(base: ModelTensor, { manifest, parameters, dtype }: Weights): SavedTensor {
+function savedTensor(base: ModelTensor, { manifest, parameters, dtype, decoded }: Weights): SavedTensor {
   const own = manifest.parameters.filter(({ tensor }) => tensor === base.name);
-  if (own.length === 0) return { base, dtype: base.dtype, shape: base.shape, trained: null, newRows: null };
+  // Of the frozen, only a tensor that gains rows, or one in 8 bits, changes its dtype.
+  const changes = own.length > 0 || decoded.has(base);
+  const baseDType = decoded.has(base) ? "BF16" : base.dtype;
+  const savedDType = dtype === "float32" && changes ? "F32" : baseDType;
+  if (own.length === 0) return { base, dtype: savedDType, shape: base.shape, trained: null, newRows: null };
   const valuesOf = (rows: boolean) => {
     const found = own.find(({ firstRow }) => (firstRow !== null) === rows);
     const values = found && parameters.get(found.name);
@@ -145,8 +158,7 @@ function savedTensor(base: ModelTensor, { manifest, parameters, dtype }: Weights
   }
   return {
     base,
-    // Of the frozen, only a tensor that gains rows changes its dtype with them.
-    dtype: dtype === "float32" ? "F32" : base.dtype,
+    dtype: savedDType,
     shape: newRows === null ? base.shape : [rows + newRows.rows, ...rest],
     trained: valuesOf(false)?.values ?? null,
     newRows,
@@ -158,40 +170,26 @@ async function* blocksOf(
   { base, dtype, trained, newRows }: SavedTensor,
   count: (trained: number, changed: number) => void,
 ): AsyncGenerator<Uint8Array> {
-  const stored = model.readFile(base.file, { begin: base.begin, end: base.end });
   if (trained === null && dtype === base.dtype) {
-    yield* stored;
+    yield* model.readFile(base.file, { begin: base.begin, end: base.end });
   } else {
-    const before = await decoded(base, stored);
-    const after = trained ?? before;
-    const encoded = encode(after, matrixDType(base.name, dtype));
-    if (trained !== null) count(trained.length, countChanged(before, decodedAs(encoded, dtype)));
+    const known = matrixDType(base.name, dtype);
+    const before = await wholeFloat32(model, base);
+    const encoded = encode(trained ?? before, known);
+    // Of 8 bits: as if the base had been saved in the new dtype, so that rounding to it is no change.
+    const rounded = isFloat8(base.dtype) ? decodedAs(encode(before, known), known) : before;
+    if (trained !== null) count(trained.length, countChanged(rounded, decodedAs(encoded, known)));
     yield encoded;
   }
   if (newRows !== null) yield encode(newRows.values, matrixDType(base.name, dtype));
 }
 
-async function decoded(
-  { name, dtype, begin, end }: ModelTensor,
-  blocks: AsyncIterable<Uint8Array>,
-): Promise<Float32Array> {
-  const bytes = new Uint8Array(end - begin);
-  let at = 0;
-  for await (const block of blocks) {
-    bytes.set(block, at);
-    at += block.length;
-  }
-  return decodedAs(bytes, matrixDType(name, dtype));
-}
-
-function decodedAs(bytes: Uint8Array, dtype: DType): Float32Array {
-  const known = matrixDType("", dtype);
-  const size = { F64: 8, F32: 4, F16: 2, BF16: 2 }[known];
-  return decode(bytes, known, new Float32Array(bytes.length / size));
+function decodedAs(bytes: Uint8Array, dtype: MatrixDType): Float32Array {
+  return decode(bytes, dtype, new Float32Array(bytes.length / floatDTypeBytes(dtype)));
 }
 
 function matrixDType(name: string, dtype: DType): MatrixDType {
-  if (isFloatDType(dtype) && dtype !== "F8_E4M3" && dtype !== "F8_E5M2") return dtype;
+  if (isFloatDType(dtype) && !isFloat8(dtype)) return dtype;
   throw new Error(`Cannot save "${name}" as ${dtype}: a trained tensor is F64, F32, F16 or BF16`);
 }
 
@@ -201,8 +199,12 @@ function countChanged(before: Float32Array, after: Float32Array): number {
   return changed;
 }
 
-async function writeIndex(model: Model, out: string, totalBytes: number): Promise<void> {
-  const names = [...model.tensors.keys()].sort();
+async function writeIndex(
+  model: Model,
+  out: string,
+  { totalBytes, dropped }: { totalBytes: number; dropped: ReadonlySet<string> },
+): Promise<void> {
+  const names = [...model.tensors.keys()].filter((name) => !dropped.has(name)).sort();
   const weightMap = new Map(names.map((name) => [name, model.tensors.get(name)?.file]));
   const index = { metadata: { total_size: totalBytes }, weight_map: Object.fromEntries(weightMap) };
   await replaceFile(join(out, "model.safetensors.index.json"), `${JSON.stringify(index, null, 2)}\n`);
@@ -213,11 +215,13 @@ interface Surroundings {
   readonly model: Model;
   readonly manifest: Manifest;
   readonly dtype: "base" | "float32";
+  /** The 8-bit tensors of the base that are saved decoded. */
+  readonly decoded: ReadonlySet<ModelTensor>;
   readonly out: string;
 }
 
 /** The base's config, with the vocabulary of the new rows and the dtype of what is saved. */
-async function writeConfig({ model, manifest, dtype, out }: Surroundings): Promise<void> {
+async function writeConfig({ model, manifest, dtype, decoded, out }: Surroundings): Promise<void> {
   const config: Record<string, unknown> = { ...model.config };
   if (manifest.parameters.some(({ firstRow }) => firstRow !== null)) {
     const text = config.text_config;
@@ -229,6 +233,7 @@ async function writeConfig({ model, manifest, dtype, out }: Surroundings): Promi
     if ("torch_dtype" in config) config.torch_dtype = "float32";
     else config.dtype = "float32";
   }
+  if (decoded.size > 0) config.quantization_config = quantisationWithout(model, decoded);
   await replaceFile(join(out, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
 }
 
@@ -261,7 +266,7 @@ async function writeGenerationConfig({
   model,
   manifest,
   out,
-}: Omit<Surroundings, "dtype">): Promise<void> {
+}: Omit<Surroundings, "dtype" | "decoded">): Promise<void> {
   const source = (await isFile(join(artifacts, "generation_config.json"))) ? artifacts : model.folder;
   const endOfTurn = manifest.chatTemplate === "chatml" ? await endOfTurnId(artifacts) : null;
   if (endOfTurn === null) {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { OPSET } from "../onnx/operators/table.ts";
 import { writeSafetensors } from "../safetensors/writer.ts";
 import { CHECKPOINT_FILES, INITIAL_STATE } from "./checkpoint.ts";
-import { type ExportPlan, frozenTensors, graphSource, parametersOf } from "./export-plan.ts";
+import { type ExportPlan, frozenScales, frozenTensors, graphSource, parametersOf } from "./export-plan.ts";
 import { copyWeights, referenceWeights } from "./frozen-weights.ts";
 import { GRAPH_FILES, writeGraph } from "./graph-file.ts";
 import { evaluationGraph, trainingGraph } from "./graphs.ts";
@@ -21,7 +21,8 @@ export async function writeStandardForm(folder: string, plan: ExportPlan): Promi
   const { model, divided, adamw } = plan;
   const isCopy = plan.options.weights === "copy";
   const referenced = isCopy ? null : await referenceWeights(model, plan.modelFolder);
-  const locate = referenced?.locate ?? (await copyWeights(model, frozenTensors(plan), folder));
+  const copied = [...frozenTensors(plan), ...frozenScales(plan)];
+  const locate = referenced?.locate ?? (await copyWeights(model, copied, folder));
   const parameters = parametersOf(plan);
   const source = graphSource(plan, graphWeights(divided, locate));
   const form: ManifestForm = {

@@ -68,7 +68,7 @@ describe("export, train and evaluate", () => {
     expect(code).toBe(0);
     const { before, last, saved } = JSON.parse(stdout);
     const share = ((100 * saved.changedValues) / saved.trainedValues).toFixed(1);
-    expect(stderr).toContain(`${share} % of the trained values, rounded to the base's dtype, differ`);
+    expect(stderr).toContain(`${share} % of the trained values, rounded to the stored dtype, differ`);
     expect(last.step).toBe(12);
     expect(last.evaluation.loss).toBeLessThan(0.8 * before.loss);
 

@@ -251,29 +251,6 @@ test.each([
   expect(await readdir(parent)).toEqual([]);
 });
 
-test.each([
-  [
-    "without a word in config.json",
-    {},
-    /layers\.0\.mlp\.up_proj\.weight has dtype F8_E4M3, of which graphs read only F64, F32, F16 and BF16; use the model before/,
-  ],
-  ["by config.json", { quantization_config: { quant_method: "fp8" } }, /quantization_config/],
-])("an 8-bit checkpoint is an error that says so, %s", async (_, fields, message) => {
-  const folder = join(await temporaryFolder(), "eight-bit");
-  const { model } = await openFixture(QWEN);
-  const bytes = await readFile(`${FIXTURES}${QWEN}/model.safetensors`);
-  const tensors = [...model.tensors.values()].map(({ name, dtype, shape, begin, end }) =>
-    name === "model.layers.0.mlp.up_proj.weight"
-      ? { name, dtype: "F8_E4M3" as const, shape, blocks: [new Uint8Array((end - begin) / 4)] }
-      : { name, dtype, shape, blocks: [bytes.subarray(begin, end)] },
-  );
-  await mkdir(folder);
-  await writeSafetensors(join(folder, "model.safetensors"), tensors);
-  await writeFile(join(folder, "config.json"), JSON.stringify({ ...model.config, ...fields }));
-  await using quantised = await openModel(folder);
-  await expect(exported(quantised)).rejects.toThrow(message);
-});
-
 test("a folder that holds something is not written to", async () => {
   const { model } = await openFixture(QWEN);
   const out = await temporaryFolder();

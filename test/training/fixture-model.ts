@@ -7,10 +7,9 @@ import { afterAll } from "vitest";
 import { decoderConfig } from "../../src/architectures/architectures.ts";
 import type { Model } from "../../src/hub/model.ts";
 import { openModel } from "../../src/hub/open-model.ts";
-import { decode } from "../../src/tensor/decode.ts";
-import { isFloatDType } from "../../src/tensor/dtype.ts";
 import { referenceWeights } from "../../src/training/frozen-weights.ts";
 import type { GraphSource } from "../../src/training/graphs.ts";
+import { wholeFloat32 } from "../../src/training/initial-values.ts";
 import { divideWeights, graphWeights } from "../../src/training/model-weights.ts";
 import { temporaryFolder } from "../tiny-model.ts";
 import type { Content } from "./run-graph.ts";
@@ -118,11 +117,17 @@ export async function feedsOf(
 
 async function parameter(model: Model, name: string): Promise<Content> {
   const tensor = model.tensors.get(name);
-  if (tensor === undefined || !isFloatDType(tensor.dtype)) throw new Error(`no ${name}`);
+  if (tensor === undefined) throw new Error(`no ${name}`);
+  return { data: await wholeFloat32(model, tensor), dims: tensor.shape };
+}
+
+/** A tensor's bytes as its file has them. */
+export async function bytesOf(model: Model, name: string): Promise<Buffer> {
+  const tensor = model.tensors.get(name);
+  if (tensor === undefined) throw new Error(`no ${name}`);
   const blocks: Uint8Array[] = [];
   for await (const block of model.readFile(tensor.file, tensor)) blocks.push(block);
-  const size = tensor.shape.reduce((a, b) => a * b, 1);
-  return { data: decode(Buffer.concat(blocks), tensor.dtype, new Float32Array(size)), dims: tensor.shape };
+  return Buffer.concat(blocks);
 }
 
 /** A folder with a fixture's model and a tokenizer of as many tokens. */

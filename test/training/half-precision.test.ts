@@ -1,13 +1,15 @@
 // Graphs that compute in float16 and bfloat16, beside torch: transformers' own distances from float32 are the measure
 // (scripts/fixtures/half-precision.py).
-import { readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fromBinary } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
 import { openBackend } from "../../backends/index.ts";
 import { PROVIDERS } from "../../backends/onnxruntime/providers.ts";
 import { differentiate } from "../../src/onnx/backward.ts";
+import { typeCode } from "../../src/onnx/element-type.ts";
 import { Graph, type Node } from "../../src/onnx/graph.ts";
+import { ModelProtoSchema } from "../../src/onnx/onnx.pb.ts";
 import { cast } from "../../src/onnx/operators/elementwise.ts";
 import { total } from "../../src/onnx/operators/reductions.ts";
 import { rmsNorm } from "../../src/onnx/ops/rms-norm.ts";
@@ -17,14 +19,14 @@ import { readManifest } from "../../src/training/read-manifest.ts";
 import { trainBatches } from "../../src/training/trainer.ts";
 import { temporaryFolder } from "../tiny-model.ts";
 import { embeddedTorch, exported, optionsOf } from "./embedded.ts";
-import { FIXTURES, feedsOf, openFixture, sourceOf } from "./fixture-model.ts";
+import { feedsOf, openFixture, sourceOf } from "./fixture-model.ts";
 import { numbers, openGraph, relativeDistance } from "./run-graph.ts";
 
-const CASES = readdirSync(FIXTURES);
 /** By fixture and dtype: |difference| / |float32| of transformers' loss and of all its gradients together. */
 const transformers = JSON.parse(
   await readFile(new URL("../fixtures/half-precision.json", import.meta.url), "utf8"),
 );
+const CASES = Object.keys(transformers);
 /** Half a unit in the last place of float16. */
 const ROUNDING = 2 ** -11;
 
@@ -128,6 +130,24 @@ test("the runtime's CPU provider refuses the bfloat16 graph, as the table of pro
   const { source, folder } = await sourceOf(model, [...gradients.keys()], 2, { type: "bfloat16" });
   await expect(openGraph(trainingGraph(source), folder)).rejects.toThrow(/Could not find an implementation/);
 });
+
+test.each(["float32", "float16", "bfloat16"] as const)(
+  "artifacts for %s make their products in it",
+  async (computeDtype) => {
+    const folder = await exported("25", { computeDtype });
+    for (const name of ["training_model.onnx", "eval_model.onnx"]) {
+      const { graph } = fromBinary(ModelProtoSchema, await readFile(join(folder, name)));
+      const products = new Set(
+        graph?.node.filter(({ opType }) => opType === "Gemm").map(({ output }) => output[0]),
+      );
+      const types = graph?.valueInfo
+        .filter((value) => products.has(value.name))
+        .map(({ type }) => type?.value);
+      const codes = types?.map((type) => (type?.case === "tensorType" ? type.value.elemType : null));
+      expect(new Set(codes)).toEqual(new Set([typeCode(computeDtype)]));
+    }
+  },
+);
 
 test("bfloat16 artifacts say so, and the CPU backend refuses them by name and open", async () => {
   const artifacts = await exported("25", { computeDtype: "bfloat16" });

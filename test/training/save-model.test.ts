@@ -12,16 +12,8 @@ import { saveModel } from "../../src/training/save-model.ts";
 import { readTensors } from "../../src/training/tensor-file.ts";
 import { trainBatches } from "../../src/training/trainer.ts";
 import { temporaryFolder } from "../tiny-model.ts";
+import { bytesOf } from "./fixture-model.ts";
 import { TINY_MODEL, tinyArtifacts, torchBatches, torchRun } from "./tiny-artifacts.ts";
-
-async function bytesOf(model: Model, name: string): Promise<Uint8Array> {
-  const tensor = model.tensors.get(name);
-  if (tensor === undefined) throw new Error(`no ${name}`);
-  const blocks: Uint8Array[] = [];
-  for await (const block of model.readFile(tensor.file, { begin: tensor.begin, end: tensor.end }))
-    blocks.push(block);
-  return Buffer.concat(blocks);
-}
 
 const shapesOf = (model: Model) =>
   [...model.tensors.values()].map(({ name, shape, dtype, file }) => ({ name, shape, dtype, file }));

@@ -61,7 +61,8 @@ export function clip(g: Graph, x: Value, [low, high]: readonly [number | null, n
 
 /** A constant of shape []. */
 export function scalar(g: Graph, type: ElementType, number: number): Value {
-  if (type === "bool") throw new TypeError("Cannot make a scalar of type bool");
+  if (type === "bool" || type === "float8e4m3fn" || type === "float8e5m2")
+    throw new TypeError(`Cannot make a scalar of type ${type}`);
   return g.constant(type, [], [number]);
 }
 

@@ -33,6 +33,7 @@ export const OPERATORS = {
   Clip: everywhere(13),
   Concat: everywhere(13),
   CumSum: everywhere(14),
+  DequantizeLinear: { since: 21, cpu: true, cuda: true, webgpu: false },
   Div: everywhere(14),
   Equal: everywhere(19),
   Exp: everywhere(13),

@@ -10,6 +10,7 @@ import { gemm } from "../operators/matrices.ts";
 import { argMax, reduceMax, softmax, total } from "../operators/reductions.ts";
 import { cuts } from "./attention-plan.ts";
 import type { NextTokens } from "./next-tokens.ts";
+import { weightAs } from "./weight.ts";
 
 /** What {@link crossEntropy} reads. */
 export interface CrossEntropyInputs {
@@ -96,7 +97,7 @@ function blocksOf(g: Graph, head: readonly Value[], type: ElementType): readonly
     const begin = g.constant("int64", [1], [row]);
     row += size;
     const end = g.constant("int64", [1], [row]);
-    return { weight, converted: cast(g, weight, type), begin, end, size };
+    return { weight, converted: weightAs(g, weight, type), begin, end, size };
   });
 }
 

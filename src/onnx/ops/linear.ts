@@ -5,6 +5,7 @@ import { cast, plus } from "../operators/elementwise.ts";
 import { dimOf, reshape } from "../operators/layout.ts";
 import { gemm } from "../operators/matrices.ts";
 import { reduceSum } from "../operators/reductions.ts";
+import { weightAs } from "./weight.ts";
 
 /**
  * x [rows, in] -> [rows, out]. A weight of another dtype is converted to x's.
@@ -12,7 +13,7 @@ import { reduceSum } from "../operators/reductions.ts";
  * dx = dy W; dW = dy^T x; db = the sum of dy's rows.
  */
 export function linear(g: Graph, x: Value, [weight, bias]: readonly [Value, Value | null]): Value {
-  const output = gemm(g, [x, cast(g, weight, x.type)], {
+  const output = gemm(g, [x, weightAs(g, weight, x.type)], {
     transposeB: true,
     plus: bias && cast(g, bias, x.type),
   });
@@ -27,7 +28,9 @@ export function linear(g: Graph, x: Value, [weight, bias]: readonly [Value, Valu
           return plus(g, sum, reshape(g, db, [dimOf(bias, 0)]));
         });
       // The conversion is made again, so that a frozen weight need not be held in two dtypes from forward to backward.
-      into(x, (sum) => gemm(g, [dy, g.during("recompute", () => cast(g, weight, x.type))], { plus: sum }));
+      into(x, (sum) =>
+        gemm(g, [dy, g.during("recompute", () => weightAs(g, weight, x.type))], { plus: sum }),
+      );
     },
   });
 }
