@@ -88,7 +88,11 @@ async function main(): Promise<void> {
   const rows: SvdRow[] = [];
   try {
     const timed = [...ours, ...(peers ? peerContenders(peers) : [])];
-    for (const shape of shapes) rows.push(...(await measureShape(shape, timed, peers !== null)));
+    for (const shape of shapes) {
+      rows.push(...(await measureShape(shape, timed, peers !== null)));
+      // The largest shapes take long: what is measured is kept if they are interrupted.
+      await keep(reportOf(rows, peers?.versions ?? {}));
+    }
   } finally {
     await peers?.close();
   }
@@ -125,10 +129,12 @@ async function finish(report: SvdReport): Promise<void> {
   );
   printReport(report);
   if (old !== null) printComparison(report, old);
-  const json = JSON.stringify(report);
-  if (flags.json !== undefined) await writeFile(flags.json, `${json}\n`);
+  console.log(JSON.stringify(report));
+}
+
+async function keep(report: SvdReport): Promise<void> {
+  if (flags.json !== undefined) await writeFile(flags.json, `${JSON.stringify(report)}\n`);
   if (flags.chart !== undefined) await writeFile(flags.chart, drawChart(report));
-  console.log(json);
 }
 
 /** All rows of one shape: generated, verified, timed. */

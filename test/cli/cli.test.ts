@@ -121,6 +121,8 @@ describe("scan", () => {
         "mlp.up_proj",
         "--no-cache",
         "--json",
+        "--backend",
+        "wasm",
         "--precision",
         precision,
       ];
