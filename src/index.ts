@@ -88,6 +88,7 @@ export type { Manifest, TrainableParameter } from "./training/manifest.ts";
 export { readManifest } from "./training/read-manifest.ts";
 export { type SavedModel, type SaveModelOptions, saveModel } from "./training/save-model.ts";
 export {
+  type CheckTrainingOptions,
   checkTraining,
   type EvaluateDataOptions,
   evaluate,

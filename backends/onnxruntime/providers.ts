@@ -61,7 +61,16 @@ export async function providerAvailability(provider: Provider): Promise<Availabi
   return reason === null ? { ok: true } : { ok: false, reason, fix: provider.fix };
 }
 
-async function reasonAgainst(name: ProviderName): Promise<string | null> {
+/** Trying a device starts a process: once is enough, it does not come or go while this one runs. */
+const reasons = new Map<ProviderName, Promise<string | null>>();
+
+function reasonAgainst(name: ProviderName): Promise<string | null> {
+  const known = reasons.get(name) ?? findReason(name);
+  reasons.set(name, known);
+  return known;
+}
+
+async function findReason(name: ProviderName): Promise<string | null> {
   let runtime: typeof import("onnxruntime-node");
   try {
     runtime = await import("onnxruntime-node");

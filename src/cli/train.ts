@@ -1,7 +1,6 @@
 // spectrum train: from a model, or from artifacts, to a trained model that any stock loader opens.
 import { join } from "node:path";
 import {
-  checkBackend,
   checkTraining,
   type EvaluateDataOptions,
   evaluate,
@@ -87,10 +86,13 @@ export const trainCommand = defineCommand({
     // A scan takes long: what would stop the run after it is looked for before.
     const trainOptions = readTrainOptions({ ...options, data });
     const runFolder = join(out, "training");
-    await checkTraining({ ...trainOptions, out: runFolder, resume });
     const computeDtype = options["compute-dtype"];
-    if (computeDtype !== undefined)
-      await checkBackend(options.backend ?? "auto", { capability: "session", computeDtype });
+    await checkTraining({
+      ...trainOptions,
+      out: runFolder,
+      resume,
+      ...(computeDtype !== undefined && { computeDtype }),
+    });
     for (const reference of [data, options["eval-data"]])
       if (reference !== undefined) await fetchNamedDataset(reference, options, context);
     const artifacts = await prepareArtifacts(id, { ...options, out }, context).catch((error: unknown) => {

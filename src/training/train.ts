@@ -1,6 +1,8 @@
 // Training and evaluating artifacts on a dataset: opens the data and runs the loop of trainer.ts over it.
+
 import { join } from "node:path";
 import { checkBackend } from "../../backends/index.ts";
+import type { ComputeDType } from "../backend.ts";
 import { type ArtifactsFolder, folderOf, RUN_FOLDER } from "./artifacts-folder.ts";
 import { checkpointFolder } from "./checkpoint.ts";
 import { checkBatchSize, dataSettings, openTrainingData, type TrainingDataOptions } from "./data.ts";
@@ -43,11 +45,8 @@ export async function* train(
 ): AsyncGenerator<StepReport, void> {
   const folder = folderOf(artifacts);
   const { data, out = join(folder, RUN_FOLDER), evaluation, ...rest } = options;
-  await checkTraining({ ...options, out });
   const manifest = await readStandardManifest(folder);
-  const { backend = "auto" } = options;
-  const { computeDtype } = manifest;
-  if (typeof backend === "string") await checkBackend(backend, { capability: "session", computeDtype });
+  await checkTraining({ ...options, out, computeDtype: manifest.computeDtype });
   const latest = await checkpointToResume(out, options.resume ?? false);
   if (latest !== null)
     await checkSettings(latest, { ...settingsOf(rest, manifest), ...dataSettings(rest, manifest) });
@@ -62,6 +61,12 @@ export async function* train(
   });
 }
 
+/** Options of {@link checkTraining}. */
+export interface CheckTrainingOptions extends Omit<TrainOptions, "data"> {
+  /** In what the artifacts compute, or will; default: whatever it may be. */
+  readonly computeDtype?: ComputeDType;
+}
+
 /**
  * Checks what of {@link train}'s options can be checked before there are artifacts or data: for a look before long work.
  *
@@ -71,11 +76,12 @@ export async function* train(
  * @example
  * await checkTraining({ backend: "onnxruntime-cpu", schedule: "0.5 ^ (step / steps)", out: "run" });
  */
-export async function checkTraining(options: Omit<TrainOptions, "data">): Promise<void> {
-  const { backend = "auto", out, resume = false } = options;
+export async function checkTraining(options: CheckTrainingOptions): Promise<void> {
+  const { backend = "auto", out, resume = false, computeDtype } = options;
   await checkRun(options);
   checkBatchSize(options);
-  if (typeof backend === "string") await checkBackend(backend, { capability: "session" });
+  const requirement = { capability: "session", ...(computeDtype !== undefined && { computeDtype }) } as const;
+  if (typeof backend === "string") await checkBackend(backend, requirement);
   if (out !== undefined) await checkpointToResume(out, resume);
 }
 
