@@ -36,12 +36,14 @@ export async function timeBackends(
   now: () => number = () => performance.now(),
   processors: number = availableParallelism(),
 ): Promise<readonly TimedBackend[]> {
-  const runs = backends.map((backend): Run => ({
-    backend,
-    atOnce: Math.min(backend.concurrency, processors),
-    leastMs: Infinity,
-    reason: null,
-  }));
+  const runs = backends.map(
+    (backend): Run => ({
+      backend,
+      atOnce: Math.min(backend.concurrency, processors),
+      leastMs: Infinity,
+      reason: null,
+    }),
+  );
   const warmUp = drawWeights(WARM_UP_SIDE);
   for (const run of runs) await attempt(run, async () => computeAtOnce(run, warmUp));
   const weights = drawWeights(SIDE);
@@ -58,9 +60,7 @@ export async function timeBackends(
     if (meanMs * (round + 1) > BUDGET_MS) break;
   }
   return runs.map(({ backend, atOnce, leastMs, reason }) =>
-    reason === null
-      ? { backend, matricesPerSecond: (1000 * atOnce) / leastMs }
-      : { backend, reason },
+    reason === null ? { backend, matricesPerSecond: (1000 * atOnce) / leastMs } : { backend, reason },
   );
 }
 
