@@ -254,6 +254,14 @@ describe("auto", () => {
     expect(doctor.stderr).toContain(`exact  ${fastest.exact.backend}: ${fastest.exact.why}`);
   });
 
+  it("lets no runtime store an identifier of the machine for its telemetry", async () => {
+    const home = await folder();
+    const place = { HOME: home, XDG_CACHE_HOME: home, SPECTRUM_CACHE: join(home, "spectrum") };
+    const args = ["scan", MODEL, "--include", "mlp.up_proj", "--json", "--backend", "onnxruntime-cpu"];
+    expect((await spectrum(args, place)).code).toBe(0);
+    expect(await readdir(home)).toEqual(["spectrum"]);
+  });
+
   it("is calibrated by doctor on demand, for both precisions", async () => {
     const cache = await folder();
     const { code, stdout } = await spectrum(["doctor", "--calibrate", "--json"], { SPECTRUM_CACHE: cache });
