@@ -1,5 +1,6 @@
 // Times open backends on the same matrix of weights: how many such matrices each gets done in a second, as many at once
 // as keep it busy.
+import { availableParallelism } from "node:os";
 import type { Backend, MatrixSource } from "../../src/backend.ts";
 
 /** Order of the matrix that is timed: large enough that products are most of the work, as in a scan. */
@@ -17,6 +18,8 @@ export type TimedBackend =
 
 interface Run {
   readonly backend: Backend;
+  /** Matrices in flight. */
+  readonly atOnce: number;
   leastMs: number;
   reason: string | null;
 }
@@ -26,31 +29,38 @@ interface Run {
  * besides the start. A backend that fails, or whose values are not those of the matrix, has a reason instead.
  *
  * @param now - milliseconds of a clock.
+ * @param processors - no more matrices than these are timed at once, however many threads a backend may use.
  */
 export async function timeBackends(
   backends: readonly Backend[],
   now: () => number = () => performance.now(),
+  processors: number = availableParallelism(),
 ): Promise<readonly TimedBackend[]> {
-  const runs = backends.map((backend): Run => ({ backend, leastMs: Infinity, reason: null }));
+  const runs = backends.map(
+    (backend): Run => ({
+      backend,
+      atOnce: Math.min(backend.concurrency, processors),
+      leastMs: Infinity,
+      reason: null,
+    }),
+  );
   const warmUp = drawWeights(WARM_UP_SIDE);
-  for (const run of runs) await attempt(run, async () => computeAtOnce(run.backend, warmUp));
+  for (const run of runs) await attempt(run, async () => computeAtOnce(run, warmUp));
   const weights = drawWeights(SIDE);
   const began = now();
   for (let round = 1; round <= ROUNDS; round++) {
     for (const run of runs.filter(({ reason }) => reason === null)) {
       await attempt(run, async () => {
         const start = now();
-        await computeAtOnce(run.backend, weights);
+        await computeAtOnce(run, weights);
         run.leastMs = Math.min(run.leastMs, now() - start);
       });
     }
     const meanMs = (now() - began) / round;
     if (meanMs * (round + 1) > BUDGET_MS) break;
   }
-  return runs.map(({ backend, leastMs, reason }) =>
-    reason === null
-      ? { backend, matricesPerSecond: (1000 * backend.concurrency) / leastMs }
-      : { backend, reason },
+  return runs.map(({ backend, atOnce, leastMs, reason }) =>
+    reason === null ? { backend, matricesPerSecond: (1000 * atOnce) / leastMs } : { backend, reason },
   );
 }
 
@@ -63,8 +73,8 @@ async function attempt(run: Run, work: () => Promise<void>): Promise<void> {
   }
 }
 
-async function computeAtOnce(backend: Backend, weights: Weights): Promise<void> {
-  const calls = Array.from({ length: backend.concurrency }, () => backend.singularValues?.(weights.matrix));
+async function computeAtOnce({ backend, atOnce }: Run, weights: Weights): Promise<void> {
+  const calls = Array.from({ length: atOnce }, () => backend.singularValues?.(weights.matrix));
   for (const values of await Promise.all(calls)) check(values ?? new Float64Array(), weights, backend);
 }
 

@@ -1,5 +1,6 @@
 // The execution providers of ONNX Runtime that are backends here, and what each needs. To add one, add its row.
 import type { Availability, ComputeDType } from "../../src/backend.ts";
+import { refuseTelemetry } from "./telemetry.ts";
 
 /** How ONNX Runtime calls a provider. */
 export type ProviderName = "cpu" | "cuda" | "webgpu";
@@ -73,6 +74,8 @@ function reasonAgainst(name: ProviderName): Promise<string | null> {
 async function findReason(name: ProviderName): Promise<string | null> {
   let runtime: typeof import("onnxruntime-node");
   try {
+    // Before the first import in this process: every other comes after a provider was found to be available.
+    refuseTelemetry();
     runtime = await import("onnxruntime-node");
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);

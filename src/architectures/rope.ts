@@ -21,12 +21,7 @@ const TYPES = ["default", "linear", "dynamic", "llama3", "yarn"];
  */
 export function ropeOf(config: Config, headSize: number): Rope {
   const parameters: Config = { rope_theta: config.rope_theta, ...ropeParameters(config) };
-  const type = parameters.rope_type ?? parameters.type ?? "default";
-  if (typeof type !== "string" || !TYPES.includes(type)) {
-    throw new UsageError(
-      `Cannot build the model: config.json has the rope_type ${JSON.stringify(type)}, of which only ${TYPES.join(", ")} are supported`,
-    );
-  }
+  const type = ropeType(parameters);
   const partial = parameters.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
   if (partial !== 1) throw wrong("partial_rotary_factor", "1", partial);
   const theta = positive(parameters, "rope_theta", 10000);
@@ -45,11 +40,21 @@ export function ropeOf(config: Config, headSize: number): Rope {
   }
 }
 
+function ropeType(parameters: Config): string {
+  const type = parameters.rope_type ?? parameters.type ?? "default";
+  if (typeof type === "string" && TYPES.includes(type)) return type;
+  throw new UsageError(
+    `Cannot build the model: config.json has the rope_type ${JSON.stringify(type)}, of which only ${TYPES.join(", ")} are supported`,
+  );
+}
+
 function ropeParameters(config: Config): Config {
   const parameters = config.rope_scaling ?? config.rope_parameters ?? {};
   if (typeof parameters !== "object" || Array.isArray(parameters)) {
     throw wrong("rope_parameters", "an object", parameters);
   }
+  // Before its fields, some of which are lists in the types that cannot be computed.
+  ropeType({ ...parameters });
   for (const [name, value] of Object.entries(parameters)) {
     if (typeof value === "object" && value !== null)
       throw wrong(`rope_parameters.${name}`, "a number or a word, the same for all layers", value);

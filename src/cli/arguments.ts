@@ -170,7 +170,7 @@ function checkCount(expected: readonly string[], got: readonly string[]): void {
   const surplus = got[expected.length];
   if (surplus !== undefined)
     throw new UsageError(
-      `Expected ${expected.join(" ") || "no arguments"} and options, got also "${surplus}"`,
+      `Expected ${expected.length === 0 ? "options alone" : `${expected.join(" ")} and options`}, got also "${surplus}"`,
     );
 }
 

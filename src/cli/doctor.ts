@@ -5,6 +5,7 @@ import {
   defaultScoreCacheFolder,
   fastestBackend,
   hubSettings,
+  type ListedBackend,
   listBackends,
   TOOL,
 } from "../index.ts";
@@ -59,8 +60,10 @@ async function examine(calibrate: boolean) {
   };
 }
 
-function describeUse(computeDtypes: readonly string[]): string {
-  return computeDtypes.length === 0 ? "scans" : `trains in ${computeDtypes.join(" or ")}`;
+function describeUse({ capabilities, computeDtypes }: ListedBackend): string {
+  const uses = capabilities.includes("singularValues") ? ["scans"] : [];
+  if (computeDtypes.length > 0) uses.push(`trains in ${computeDtypes.join(" or ")}`);
+  return uses.join(", ");
 }
 
 function runtimeName(): "bun" | "deno" | "node" {
@@ -83,14 +86,15 @@ function describe({
     `${system.processors} processors, ${memory}`,
     "",
     "Backends; auto trains with the first of them that can, and scans with the fastest:",
-    ...backends.flatMap(({ name, computeDtypes, availability }) =>
-      availability.ok
-        ? [`  ${name.padEnd(widest)}  ready, ${describeUse(computeDtypes)}`]
+    ...backends.flatMap((backend) => {
+      const { name, availability } = backend;
+      return availability.ok
+        ? [`  ${name.padEnd(widest)}  ready, ${describeUse(backend)}`]
         : [
             `  ${name.padEnd(widest)}  not here: ${availability.reason}`,
             `  ${" ".repeat(widest)}  to use it: ${availability.fix}`,
-          ],
-    ),
+          ];
+    }),
     "",
     "What auto scans with, on all processors:",
     ...Object.entries(fastest).map(

@@ -80,8 +80,8 @@ export function checkSelectionOptions(
   if (topPercent === undefined) return;
   if (options.selection !== undefined)
     throw new UsageError("--selection and --top-percent exclude each other");
-  if (topPercent > 100)
-    throw new UsageError(`Cannot select the top ${topPercent} %: expected a number from 0 to 100`);
+  if (topPercent === 0 || topPercent > 100)
+    throw new UsageError(`Cannot train the top ${topPercent} %: expected a number above 0, up to 100`);
 }
 
 /**

@@ -81,6 +81,10 @@ export const trainCommand = defineCommand({
     if (data === undefined) throw new UsageError("There is nothing to train on: give --data FILE");
     if (options.epochs !== undefined && options.steps !== undefined)
       throw new UsageError("--epochs and --steps exclude each other");
+    if (options["eval-steps"] !== undefined && options["eval-data"] === undefined)
+      throw new UsageError(
+        "--eval-steps says when to evaluate, and there is nothing to evaluate on: give --eval-data FILE",
+      );
     const resume = options.resume;
     checkSelectionOptions(options);
     // A scan takes long: what would stop the run after it is looked for before.

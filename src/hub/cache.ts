@@ -44,7 +44,7 @@ export async function cachedSnapshot(
   const snapshot = commit && snapshotFolder(folder, commit);
   if (snapshot && (await stat(snapshot).catch(nullIfMissing)) !== null) return { snapshot, commit };
   throw new Error(
-    `Cannot open ${repo.id} at revision "${repo.revision}" offline: it is not in the cache ${cacheFolder}; open it once with HF_HUB_OFFLINE unset`,
+    `Cannot open ${repo.id} at revision "${repo.revision}" offline: it is not in the cache ${cacheFolder}; open it once online, without --offline and HF_HUB_OFFLINE`,
   );
 }
 

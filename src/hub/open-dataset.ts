@@ -81,7 +81,7 @@ async function cachedDataset(repo: HubRepo, settings: HubSettings): Promise<HubD
     for (const [index, path] of paths.entries()) {
       if ((await stat(path).catch(nullIfMissing)) !== null) continue;
       throw new Error(
-        `Cannot open ${repo.id} offline: ${asked[index]} is not in the cache ${settings.cacheFolder}; open it once with HF_HUB_OFFLINE unset`,
+        `Cannot open ${repo.id} offline: ${asked[index]} is not in the cache ${settings.cacheFolder}; open it once online, without --offline and HF_HUB_OFFLINE`,
       );
     }
     return paths;

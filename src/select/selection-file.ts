@@ -74,7 +74,12 @@ async function isFolder(path: string): Promise<boolean> {
 export async function readSelection(path: string): Promise<readonly NamedParameter[]> {
   const file = await open(path);
   try {
-    const { size } = await file.stat();
+    const found = await file.stat();
+    if (found.isDirectory())
+      throw new UsageError(
+        `Cannot read the selection in ${path}: it is a folder; name the file that select wrote`,
+      );
+    const { size } = found;
     if (size > MAX_BYTES)
       throw new UsageError(`Cannot read ${path}: it has ${size} bytes, a selection has at most ${MAX_BYTES}`);
     return parseSelection(await file.readFile("utf8"), path);

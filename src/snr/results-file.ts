@@ -19,7 +19,12 @@ const MAX_BYTES = 256 * 2 ** 20;
 export async function readResults(path: string): Promise<ScanResults> {
   const file = await open(path);
   try {
-    const { size } = await file.stat();
+    const found = await file.stat();
+    if (found.isDirectory())
+      throw new UsageError(
+        `Cannot read the results in ${path}: it is a folder; name the file that a scan wrote`,
+      );
+    const { size } = found;
     if (size > MAX_BYTES)
       throw new UsageError(`Cannot read ${path}: it has ${size} bytes, results have at most ${MAX_BYTES}`);
     return parseResults(await file.readFile("utf8"), path);

@@ -1,5 +1,5 @@
 // The scan: reads, decodes and scores every matrix of a model, several at once, and keeps each score as it comes.
-
+import { setMaxListeners } from "node:events";
 import { openBackend } from "../../backends/index.ts";
 import type { Backend, Precision } from "../backend.ts";
 import { MatrixError, UsageError } from "../errors.ts";
@@ -138,6 +138,8 @@ async function scoreAll(
   const failure = new AbortController();
   const signals = [failure.signal, ...(options.signal ? [options.signal] : [])];
   const signal = AbortSignal.any(signals);
+  // One for each matrix at work, of which a large machine has more than the ten that Node takes for a leak.
+  setMaxListeners(0, signal);
   const work = async () => {
     for (const { module, task } of next) {
       signal.throwIfAborted();

@@ -47,8 +47,15 @@ export async function exportArtifacts(
     return { folder: out, manifest };
   } catch (error) {
     await rm(aside, { recursive: true, force: true });
+    // Two exports at the same time: the other one was faster.
+    if (isTaken(error)) await checkFree(out);
     throw error;
   }
+}
+
+/** Whether an empty folder's name could not be taken because the folder is no longer empty. */
+function isTaken(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "ENOTEMPTY" || error.code === "EEXIST");
 }
 
 /**

@@ -124,7 +124,11 @@ export async function saveCheckpoint(run: string, checkpoint: Checkpoint, shapes
     await rename(aside, path);
   } catch (error) {
     await rm(aside, { recursive: true, force: true });
-    throw error;
+    if (!(await exists(path))) throw error;
+    throw new Error(
+      `Cannot write ${path}: it is there already; does another process train in ${run} at the same time? End one of them, and resume`,
+      { cause: error },
+    );
   }
   await sync(run);
   for (const entry of older) {

@@ -15,6 +15,7 @@ import { type ArtifactsFolder, folderOf, RUN_FOLDER } from "./artifacts-folder.t
 import { checkpointFolder, readCheckpoint } from "./checkpoint.ts";
 import { decodedTensors, quantisationWithout, scaleNames } from "./float8-base.ts";
 import { wholeFloat32 } from "./initial-values.ts";
+import { withMember } from "./json-text.ts";
 import { baseModelId, type Manifest } from "./manifest.ts";
 import { readStandardManifest } from "./read-manifest.ts";
 import type { NamedArrays } from "./tensor-file.ts";
@@ -220,21 +221,29 @@ interface Surroundings {
   readonly out: string;
 }
 
-/** The base's config, with the vocabulary of the new rows and the dtype of what is saved. */
-async function writeConfig({ model, manifest, dtype, decoded, out }: Surroundings): Promise<void> {
-  const config: Record<string, unknown> = { ...model.config };
+/** The base's config, with the vocabulary of the new rows and the dtype of what is saved; all else as it was written. */
+async function writeConfig({ artifacts, model, manifest, dtype, decoded, out }: Surroundings): Promise<void> {
+  const { config } = model;
+  let text = await configText(artifacts, model);
   if (manifest.parameters.some(({ firstRow }) => firstRow !== null)) {
-    const text = config.text_config;
-    if (typeof text === "object" && text !== null && !("vocab_size" in config))
-      config.text_config = { ...text, vocab_size: manifest.vocabularySize };
-    else config.vocab_size = manifest.vocabularySize;
+    const nested = typeof config.text_config === "object" && config.text_config !== null;
+    const path = nested && !("vocab_size" in config) ? (["text_config", "vocab_size"] as const) : VOCABULARY;
+    text = withMember(text, path, manifest.vocabularySize);
   }
-  if (dtype === "float32") {
-    if ("torch_dtype" in config) config.torch_dtype = "float32";
-    else config.dtype = "float32";
+  if (dtype === "float32")
+    text = withMember(text, ["torch_dtype" in config ? "torch_dtype" : "dtype"], "float32");
+  if (decoded.size > 0) text = withMember(text, ["quantization_config"], quantisationWithout(model, decoded));
+  await replaceFile(join(out, "config.json"), text);
+}
+
+const VOCABULARY = ["vocab_size"] as const;
+
+async function configText(artifacts: string, model: Model): Promise<string> {
+  for (const folder of [artifacts, model.folder]) {
+    const path = folder === null ? null : join(folder, "config.json");
+    if (path !== null && (await isFile(path))) return readFile(path, "utf8");
   }
-  if (decoded.size > 0) config.quantization_config = quantisationWithout(model, decoded);
-  await replaceFile(join(out, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
+  return `${JSON.stringify(model.config, null, 2)}\n`;
 }
 
 const TOKENIZER_FILES = [
@@ -275,18 +284,20 @@ async function writeGenerationConfig({
     return;
   }
   const path = join(source ?? artifacts, "generation_config.json");
-  const base = (await isFile(path)) ? jsonObject(await readFile(path, "utf8"), path) : null;
-  const ends = [base?.eos_token_id ?? model.config.eos_token_id]
+  const text = (await isFile(path)) ? await readFile(path, "utf8") : specialIds(model.config);
+  const ends = [jsonObject(text, path).eos_token_id ?? model.config.eos_token_id]
     .flat()
     .filter((id) => typeof id === "number");
-  const config = { ...(base ?? specialIds(model.config)), eos_token_id: [...new Set([...ends, endOfTurn])] };
-  await replaceFile(join(out, "generation_config.json"), `${JSON.stringify(config, null, 2)}\n`);
+  await replaceFile(
+    join(out, "generation_config.json"),
+    withMember(text, ["eos_token_id"], [...new Set([...ends, endOfTurn])]),
+  );
 }
 
-/** What transformers derives from config.json where there is no generation config. */
-function specialIds(config: Model["config"]): Readonly<Record<string, unknown>> {
+/** What transformers derives from config.json where there is no generation config, but for what ends a text. */
+function specialIds(config: Model["config"]): string {
   const names = ["bos_token_id", "pad_token_id"].filter((name) => typeof config[name] === "number");
-  return Object.fromEntries(names.map((name) => [name, config[name]]));
+  return `${JSON.stringify(Object.fromEntries(names.map((name) => [name, config[name]])), null, 2)}\n`;
 }
 
 /** The id of the token that ends a turn of chatml in the artifacts' tokenizer. */

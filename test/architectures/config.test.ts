@@ -26,6 +26,7 @@ describe("a field that would change the result is an error that names it", () =>
     ["rms_norm_eps", { rms_norm_eps: 0 }],
     ["tie_word_embeddings", { tie_word_embeddings: "yes" }],
     ["rope_type", { rope_scaling: { rope_type: "longrope", factor: 2 } }],
+    ["rope_type", { rope_parameters: { rope_type: "longrope", short_factor: [1, 2], long_factor: [1, 2] } }],
     ["factor", { rope_scaling: { type: "linear" } }],
     ["low_freq_factor", { rope_parameters: { rope_type: "llama3", factor: 2 } }],
     ["partial_rotary_factor", { partial_rotary_factor: 0.5 }],

@@ -86,6 +86,20 @@ describe("failure", () => {
     expect(stderr).toMatch(/^spectrum: .*nowhere\/results\.json/);
     expect(stderr).not.toMatch(/^\s+at /m);
   });
+
+  it("exits with 2 and a sentence where a folder is given for results or a selection", async () => {
+    const place = await folder();
+    const results = await spectrum(["select", place]);
+    expect(results).toEqual({
+      code: 2,
+      stdout: "",
+      stderr: `spectrum: Cannot read the results in ${place}: it is a folder; name the file that a scan wrote\n`,
+    });
+    const model = await writeTinyModel(tinyLlama(1, 16));
+    const selection = await spectrum(["export", model, "--selection", place, "--out", join(place, "out")]);
+    expect(selection.code).toBe(2);
+    expect(selection.stderr).toMatch(/Cannot read the selection in .*: it is a folder/);
+  });
 });
 
 describe("scan", () => {
@@ -240,6 +254,14 @@ describe("auto", () => {
     expect(doctor.stderr).toContain(`exact  ${fastest.exact.backend}: ${fastest.exact.why}`);
   });
 
+  it("lets no runtime store an identifier of the machine for its telemetry", async () => {
+    const home = await folder();
+    const place = { HOME: home, XDG_CACHE_HOME: home, SPECTRUM_CACHE: join(home, "spectrum") };
+    const args = ["scan", MODEL, "--include", "mlp.up_proj", "--json", "--backend", "onnxruntime-cpu"];
+    expect((await spectrum(args, place)).code).toBe(0);
+    expect(await readdir(home)).toEqual(["spectrum"]);
+  });
+
   it("is calibrated by doctor on demand, for both precisions", async () => {
     const cache = await folder();
     const { code, stdout } = await spectrum(["doctor", "--calibrate", "--json"], { SPECTRUM_CACHE: cache });
@@ -364,7 +386,7 @@ describe("doctor", () => {
     const findings = JSON.parse(stdout);
     expect(findings.backends.map(({ name }: { name: string }) => name)).toContain("wasm");
     expect(stderr).toMatch(/^ {2}wasm +ready, scans$/m);
-    expect(stderr).toMatch(/^ {2}onnxruntime-cpu +ready, trains in float32 or float16$/m);
+    expect(stderr).toMatch(/^ {2}onnxruntime-cpu +ready, scans, trains in float32 or float16$/m);
     expect(stdout + stderr).not.toContain("hf_secretvalue");
   });
 });

@@ -159,7 +159,9 @@ describe("export, train and evaluate", () => {
     const onModel = ["train", MODEL, "--data", chat, "--out", out];
     for (const [wrong, sentence] of [
       [["--epochs", "1", "--steps", "1"], "--epochs and --steps exclude each other"],
-      [["--top-percent", "200"], "expected a number from 0 to 100"],
+      [["--eval-steps", "5"], "give --eval-data FILE"],
+      [["--top-percent", "200"], "expected a number above 0, up to 100"],
+      [["--top-percent", "0"], "expected a number above 0, up to 100"],
       [["--learning-rate", "0"], "Cannot train with learningRate 0: expected a number above 0"],
       [["--schedule", "cosin"], 'Cannot use the schedule "cosin": "cosin" is not allowed'],
       [["--schedule", "step +"], 'Cannot use the schedule "step +"'],

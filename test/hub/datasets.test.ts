@@ -108,7 +108,7 @@ describe("fetchDataset() on the Hub", () => {
   it("does not take a part of a split for the whole when offline", async () => {
     await fetched(`${ID}:half`);
     await expect(fetched(ID, { offline: true })).rejects.toThrow(
-      /short\/train-1\.jsonl is not in the cache .*; open it once with HF_HUB_OFFLINE unset/,
+      /short\/train-1\.jsonl is not in the cache .*; open it once online, without --offline and HF_HUB_OFFLINE/,
     );
     expect(namesOf(await fetched(`${ID}:half`, { offline: true }))).toEqual(["short/train-0.jsonl"]);
   });

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rename, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { UsageError } from "../../src/errors.ts";
 import type { Model } from "../../src/hub/model.ts";
 import { openModel } from "../../src/hub/open-model.ts";
 import { writeSafetensors } from "../../src/safetensors/writer.ts";
@@ -257,6 +258,18 @@ test("a folder that holds something is not written to", async () => {
   await writeFile(join(out, "notes.txt"), "mine");
   await expect(exported(model, { out })).rejects.toThrow(/not empty/);
   expect((await stat(join(out, "notes.txt"))).size).toBe(4);
+});
+
+test("of two exports to one folder at the same time, one writes it and the other says that it is taken", async () => {
+  const { model } = await openFixture(QWEN);
+  const parent = await temporaryFolder();
+  const out = join(parent, "artifacts");
+  const ends = await Promise.allSettled([exported(model, { out }), exported(model, { out })]);
+  expect(ends.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+  const [failure] = ends.filter((end) => end.status === "rejected");
+  expect(failure?.reason).toBeInstanceOf(UsageError);
+  expect(String(failure?.reason)).toMatch(/not empty/);
+  expect(await readdir(parent)).toEqual(["artifacts"]);
 });
 
 test("a streamed model is an error that says so", async () => {

@@ -49,7 +49,9 @@ describe("a checkpoint", () => {
     await writeFile(join(run, "metrics.jsonl"), "");
     await saveCheckpoint(run, checkpointAt(2), SHAPES);
     expect((await readdir(run)).sort()).toEqual(["checkpoint-2", "metrics.jsonl"]);
-    await expect(saveCheckpoint(run, checkpointAt(2), SHAPES)).rejects.toThrow();
+    await expect(saveCheckpoint(run, checkpointAt(2), SHAPES)).rejects.toThrow(
+      `Cannot write ${join(run, "checkpoint-2")}: it is there already`,
+    );
     expect(await readCheckpoint(join(run, "checkpoint-2"), SHAPES)).toEqual(checkpointAt(2));
   });
 

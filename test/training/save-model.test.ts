@@ -120,6 +120,18 @@ describe("saveModel()", () => {
     );
   });
 
+  it("leaves the numbers of config.json as they were written: transformers tells 8.0 from 8", async () => {
+    const config = await readFile(join(TINY_MODEL, "config.json"), "utf8");
+    const written = config.replace("{", '{"rope_scaling": {"factor": 8.0}, "eps": 1e-05, ');
+    const folder = await tinyArtifacts();
+    await writeFile(join(folder, "config.json"), written);
+    const out = join(await temporaryFolder(), "model");
+    await saveModel(folder, { out, checkpoint: run, dtype: "float32", model: base });
+    const saved = await readFile(join(out, "config.json"), "utf8");
+    expect(saved).toContain('{"rope_scaling": {"factor": 8.0}, "eps": 1e-05, ');
+    expect(JSON.parse(saved)).toEqual({ ...JSON.parse(written), vocab_size: 32, dtype: "float32" });
+  });
+
   it("takes the newest checkpoint of the run inside the artifacts, and says where it looked for one", async () => {
     const out = join(await temporaryFolder(), "model");
     const saved = await saveModel({ folder: artifacts }, { out, model: base });
