@@ -103,7 +103,7 @@ async function startingPoint(
   return { checkpoint: found, saved: found.state.step };
 }
 
-function initialMoments(parameters: NamedArrays): Map<string, Moments> {
+function initialMoments(parameters: NamedArrays): Map<string, readonly Moments[]> {
   return new Map([...parameters].map(([name, values]) => [name, zeroMoments(values.length)]));
 }
 
@@ -115,7 +115,7 @@ interface Run {
   readonly trainable: Trainable;
   readonly updater: Updater;
   /** Each update replaces the arrays by others of the same memory, as it does the parameters'. */
-  readonly moments: Map<string, Moments>;
+  readonly moments: Map<string, readonly Moments[]>;
   state: TrainerState;
   /** Step of the newest checkpoint of the run. */
   saved: number | null;
