@@ -9,6 +9,7 @@ import {
   floatsOf,
   notesOn,
   openArtifactGraph,
+  requirementOf,
   scalarOf,
   type Trainable,
   takeBackend,
@@ -73,7 +74,7 @@ export async function* trainBatches(
   const manifest = await readStandardManifest(artifacts);
   const plan = await planOf(options, manifest);
   const { checkpoint, saved } = await startingPoint(artifacts, options, plan.settings);
-  const { backend, release } = await takeBackend(options, manifest.computeDtype);
+  const { backend, release } = await takeBackend(options, await requirementOf(artifacts, manifest));
   try {
     await using updater = openUpdater({
       values: [...checkpoint.parameters.values()].reduce((sum, { length }) => sum + length, 0),
