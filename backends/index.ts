@@ -11,9 +11,11 @@ import type {
 import { defaultCacheFolder } from "../src/cache-folder.ts";
 import { BackendUnavailableError, UsageError } from "../src/errors.ts";
 import { type FastestBackend, findFastest, openFastest } from "./calibration/fastest.ts";
+import { type BackendRequirement, checkRuns, firstThatRuns } from "./requirement.ts";
 
 export type { Calibration, Failure, Timing } from "./calibration/choice.ts";
-export type { FastestBackend };
+export type { BackendRequirement, FastestBackend };
+export { checkRuns };
 
 /** In the order in which `auto` tries them for sessions, and which decides between equally fast ones for singular values. */
 const BACKENDS = {
@@ -56,14 +58,6 @@ export async function listBackends(): Promise<readonly ListedBackend[]> {
   );
 }
 
-/** What a backend is needed for. */
-export interface BackendRequirement {
-  /** What it must be able to do. Default: `singularValues`. */
-  readonly capability?: Capability;
-  /** In what the graphs to run compute. Default: whatever it may be. */
-  readonly computeDtype?: ComputeDType;
-}
-
 /** Options of {@link openBackend}. */
 export interface OpenBackendOptions extends BackendOptions, BackendRequirement {
   /** Where `auto` keeps its calibrations; default: {@link defaultCalibrationFolder}. */
@@ -85,7 +79,7 @@ export function defaultCalibrationFolder(
 }
 
 /**
- * Opens the backend of that name. With `auto` it is, for sessions, the first that can run here; for singular values the
+ * Opens the backend of that name. With `auto` it is, for sessions, the first that can run such graphs here; for singular values the
  * fastest that computes in the precision asked for. Where there are several, a calibration of one to two seconds says
  * which; it is stored and counts from then on, so that every scan of this machine takes the same.
  *
@@ -94,7 +88,7 @@ export function defaultCalibrationFolder(
  * const values = await backend.singularValues?.({ shape: [2, 2], dtype: "F32", rows: [bytes] });
  * await backend.close();
  *
- * @throws UsageError when there is no such backend, or it lacks the capability, or does not compute in the dtype;
+ * @throws UsageError when there is no such backend, or it lacks the capability, or does not run such graphs;
  * BackendUnavailableError when it cannot run here, or when `auto` finds none that can.
  */
 export async function openBackend(choice: string, options: OpenBackendOptions): Promise<OpenedBackend> {
@@ -150,7 +144,7 @@ export async function checkBackend(choice: string, requirement: BackendRequireme
 }
 
 async function chosenEntry(choice: string, requirement: BackendRequirement): Promise<BackendEntry> {
-  const { capability = "singularValues", computeDtype } = requirement;
+  const { capability = "singularValues" } = requirement;
   const capable = await backendsWith(capability);
   const entry = capable.find(({ name }) => name === choice);
   if (entry === undefined) {
@@ -160,7 +154,7 @@ async function chosenEntry(choice: string, requirement: BackendRequirement): Pro
       `Cannot use the backend "${choice}": ${reason}; choose auto, ${names.slice(0, -1).join(", ")} or ${names.at(-1)}`,
     );
   }
-  if (computeDtype !== undefined) checkComputes(entry, computeDtype);
+  checkRuns(entry, requirement);
   const available = await entry.availability();
   if (!available.ok) {
     throw new BackendUnavailableError(
@@ -170,52 +164,14 @@ async function chosenEntry(choice: string, requirement: BackendRequirement): Pro
   return entry;
 }
 
-/**
- * Checks that a backend runs graphs that compute in a dtype.
- *
- * @throws UsageError naming the backend, the dtype, and what else to do.
- */
-export function checkComputes(
-  { name, computeDtypes = [] }: Pick<BackendEntry, "name" | "computeDtypes">,
-  dtype: ComputeDType,
-): void {
-  if (computeDtypes.includes(dtype)) return;
-  throw new UsageError(
-    `Cannot compute in ${dtype} on the backend ${name}, ${computesIn(computeDtypes)}; export the model for one of these, or choose a backend that computes in ${dtype}`,
-  );
-}
-
-function computesIn(dtypes: readonly ComputeDType[]): string {
-  return dtypes.length === 0 ? "which runs no graphs" : `which computes in ${dtypes.join(" and ")}`;
-}
-
 async function backendsWith(capability: Capability): Promise<readonly BackendEntry[]> {
   const entries: BackendEntry[] = await Promise.all(BACKEND_NAMES.map((name) => BACKENDS[name]()));
   return entries.filter(({ capabilities }) => capabilities.includes(capability));
 }
 
-async function firstAvailable({
-  capability = "singularValues",
-  computeDtype,
-}: BackendRequirement): Promise<{ readonly entry: BackendEntry; readonly notes: readonly string[] }> {
-  const notes: string[] = [];
-  for (const entry of await backendsWith(capability)) {
-    const availability = await entry.availability();
-    if (!availability.ok) {
-      notes.push(`${entry.name} cannot run here: ${availability.reason}; ${availability.fix}`);
-      continue;
-    }
-    const { computeDtypes = [] } = entry;
-    if (computeDtype !== undefined && !computeDtypes.includes(computeDtype)) {
-      notes.push(
-        `${entry.name} does not compute in ${computeDtype}, but in ${computeDtypes.join(" and ")}: export the model for one of these`,
-      );
-      continue;
-    }
-    notes.push(`auto took the backend ${entry.name}`);
-    return { entry, notes };
-  }
-  throw new BackendUnavailableError(`Cannot use any backend: ${notes.join("; ")}`);
+async function firstAvailable(requirement: BackendRequirement): ReturnType<typeof firstThatRuns> {
+  const { capability = "singularValues" } = requirement;
+  return firstThatRuns(await backendsWith(capability), requirement);
 }
 
 function withPrecision(

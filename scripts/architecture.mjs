@@ -74,7 +74,7 @@ const PURE = [
   /^src\/report\//,
   /^src\/tensor\//,
   /^src\/safetensors\/header\.ts$/,
-  /^src\/training\/(update\/(adamw|kernels|protocol)|clip|schedule|manifest|numbers)\.ts$/,
+  /^src\/training\/(update\/(adamw|kernels|protocol|slices|cut-task)|clip|schedule|manifest|numbers)\.ts$/,
 ];
 
 const IMPORT =

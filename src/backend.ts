@@ -111,6 +111,8 @@ export interface Backend extends AsyncDisposable {
   readonly name: string;
   /** In what the graphs that it runs may compute; without `session` left out. */
   readonly computeDtypes?: readonly ComputeDType[];
+  /** Whether the graphs that it runs may hold weights of 8-bit floats. Default false. */
+  readonly float8Weights?: boolean;
   /** Version of the numerics: changes whenever a result may change in any bit. Part of the cache key of scores. */
   readonly version: string;
   readonly precision: Precision;
@@ -157,6 +159,8 @@ export interface BackendEntry {
   readonly capabilities: readonly Capability[];
   /** In what the graphs that it runs may compute; without `session` left out. */
   readonly computeDtypes?: readonly ComputeDType[];
+  /** Whether the graphs that it runs may hold weights of 8-bit floats. Default false. */
+  readonly float8Weights?: boolean;
   /** False where singular values are never `exact`: then `auto` does not take it for those. Default true. */
   readonly exact?: boolean;
   /** True for one that is correct and slow: `auto` takes it for singular values only where nothing else can run. */

@@ -17,6 +17,7 @@ function entryOf(provider: Provider): BackendEntry {
     capabilities: ["singularValues", "session"],
     exact: provider.float64,
     computeDtypes: provider.computeDtypes,
+    float8Weights: provider.float8,
     availability: () => providerAvailability(provider),
     open: (options) => openProvider(provider, options),
   };
@@ -58,6 +59,7 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
   return {
     name: provider.backend,
     computeDtypes: provider.computeDtypes,
+    float8Weights: provider.float8,
     version: `${DRIVER_VERSION}-${env.versions.node}-${pool.version}`,
     precision: pool.precision,
     concurrency: pool.concurrency,

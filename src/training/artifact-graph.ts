@@ -1,9 +1,11 @@
 // A graph of the artifacts, open on a backend, together with the trainable parameters that travel through it.
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { checkComputes, openBackend } from "../../backends/index.ts";
-import type { Backend, ComputeDType, GraphSession, GraphTensor } from "../backend.ts";
+import { type BackendRequirement, checkRuns, openBackend } from "../../backends/index.ts";
+import type { Backend, GraphSession, GraphTensor } from "../backend.ts";
 import type { TokenBatch } from "../chat/batch.ts";
 import { BackendUnavailableError, UsageError } from "../errors.ts";
+import { float8Weight } from "../onnx/float8-weight.ts";
 import type { Manifest } from "./manifest.ts";
 import type { NamedArrays } from "./tensor-file.ts";
 
@@ -33,24 +35,34 @@ export function notesOn({ name }: Backend, { foldedWeights = [] }: ArtifactGraph
   );
 }
 
+/** What a backend must do to run the graphs of artifacts. */
+export async function requirementOf(
+  folder: string,
+  { computeDtype, training }: Manifest,
+): Promise<BackendRequirement> {
+  // Both graphs hold the same frozen weights.
+  const weight = float8Weight(await readFile(join(folder, training.file)));
+  return { capability: "session", computeDtype, float8Weights: weight !== null };
+}
+
 /**
- * A backend to run graphs that compute in a dtype, and how to give it back: one that came open is the caller's to close.
+ * A backend to run the graphs of artifacts, and how to give it back: one that came open is the caller's to close.
  *
- * @throws UsageError when it does not compute in that; BackendUnavailableError when it cannot run here.
+ * @throws UsageError when it does not run such graphs; BackendUnavailableError when it cannot run here.
  */
 export async function takeBackend(
   choice: BackendChoice,
-  computeDtype: ComputeDType,
+  requirement: BackendRequirement,
 ): Promise<{ readonly backend: Backend; readonly release: () => Promise<void> }> {
   const { backend: name = "auto", threads } = choice;
   if (typeof name !== "string") {
-    checkComputes(name, computeDtype);
+    checkRuns(name, requirement);
     return { backend: name, release: async () => {} };
   }
   const { backend, notes } = await openBackend(name, {
-    precision: "fast",
+    ...requirement,
     capability: "session",
-    computeDtype,
+    precision: "fast",
     ...(threads !== undefined && { threads }),
   });
   for (const note of notes) choice.onNote?.(note);

@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { UsageError } from "../errors.ts";
 import { type TensorToWrite, writeSafetensors } from "../safetensors/writer.ts";
 import type { TrainableParameter } from "./manifest.ts";
-import { type NamedArrays, readTensors } from "./tensor-file.ts";
+import { type NamedArrays, readTensorSlices, readTensors } from "./tensor-file.ts";
 import type { Moments } from "./update/adamw.ts";
+import { SLICE_LENGTH } from "./update/slices.ts";
 
 /** Files of a checkpoint. One without an optimizer file has moments of 0. */
 export const CHECKPOINT_FILES = {
@@ -38,8 +39,8 @@ export interface TrainerState {
 /** A run at one moment. */
 export interface Checkpoint {
   readonly parameters: NamedArrays;
-  /** By parameter; null before the first update. */
-  readonly moments: ReadonlyMap<string, Moments> | null;
+  /** Of each slice of each parameter; null before the first update. */
+  readonly moments: ReadonlyMap<string, readonly Moments[]> | null;
   readonly state: TrainerState;
 }
 
@@ -70,12 +71,23 @@ export async function writeCheckpointFiles(
     optimizer: join(folder, CHECKPOINT_FILES.optimizer),
     state: join(folder, CHECKPOINT_FILES.state),
   };
-  const parameterTensors = shapes.map(({ name, shape }) => tensorOf(name, shape, parameters.get(name)));
+  const parameterTensors = shapes.map(({ name, shape }) => {
+    const values = parameters.get(name);
+    return tensorOf(name, shape, values && [values]);
+  });
   await writeSafetensors(paths.parameters, parameterTensors);
   if (moments !== null) {
     const momentTensors = shapes.flatMap(({ name, shape }) => [
-      tensorOf(`${name}.exp_avg`, shape, moments.get(name)?.expAvg),
-      tensorOf(`${name}.exp_avg_sq`, shape, moments.get(name)?.expAvgSq),
+      tensorOf(
+        `${name}.exp_avg`,
+        shape,
+        moments.get(name)?.map(({ expAvg }) => expAvg),
+      ),
+      tensorOf(
+        `${name}.exp_avg_sq`,
+        shape,
+        moments.get(name)?.map(({ expAvgSq }) => expAvgSq),
+      ),
     ]);
     await writeSafetensors(paths.optimizer, momentTensors);
     await sync(paths.optimizer);
@@ -84,10 +96,16 @@ export async function writeCheckpointFiles(
   for (const path of [paths.parameters, paths.state, folder]) await sync(path);
 }
 
-function tensorOf(name: string, shape: readonly number[], values: Float32Array | undefined): TensorToWrite {
-  if (values === undefined) throw new Error(`Cannot write a checkpoint: it lacks "${name}"`);
-  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  return { name, dtype: "F32", shape, blocks: [bytes] };
+function tensorOf(
+  name: string,
+  shape: readonly number[],
+  slices: readonly Float32Array[] | undefined,
+): TensorToWrite {
+  if (slices === undefined) throw new Error(`Cannot write a checkpoint: it lacks "${name}"`);
+  const blocks = slices.map(
+    ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength),
+  );
+  return { name, dtype: "F32", shape, blocks };
 }
 
 async function sync(path: string): Promise<void> {
@@ -199,18 +217,23 @@ export async function readCheckpoint(folder: string, shapes: Shapes): Promise<Ch
   const parameters = await readTensors(join(folder, CHECKPOINT_FILES.parameters), shapes);
   const path = join(folder, CHECKPOINT_FILES.optimizer);
   if (state.step === 0 && !(await exists(path))) return { parameters, moments: null, state };
-  const arrays = await readTensors(
+  const slices = await readTensorSlices(
     path,
     shapes.flatMap(({ name, shape }) => [
       { name: `${name}.exp_avg`, shape },
       { name: `${name}.exp_avg_sq`, shape },
     ]),
+    SLICE_LENGTH,
   );
-  const moments = new Map<string, Moments>();
+  const moments = new Map<string, readonly Moments[]>();
   for (const { name } of shapes) {
-    const expAvg = arrays.get(`${name}.exp_avg`);
-    const expAvgSq = arrays.get(`${name}.exp_avg_sq`);
-    if (expAvg && expAvgSq) moments.set(name, { expAvg, expAvgSq });
+    const squares = slices.get(`${name}.exp_avg_sq`) ?? [];
+    const means = slices.get(`${name}.exp_avg`) ?? [];
+    const pairs = means.flatMap((expAvg, index) => {
+      const expAvgSq = squares[index];
+      return expAvgSq === undefined ? [] : [{ expAvg, expAvgSq }];
+    });
+    moments.set(name, pairs);
   }
   return { parameters, moments, state };
 }

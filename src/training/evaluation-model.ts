@@ -5,6 +5,7 @@ import {
   type BackendChoice,
   notesOn,
   openArtifactGraph,
+  requirementOf,
   takeBackend,
 } from "./artifact-graph.ts";
 import { type ArtifactsFolder, folderOf } from "./artifacts-folder.ts";
@@ -47,7 +48,7 @@ export async function openEvaluationModel(
   const manifest = await readStandardManifest(artifacts);
   const folder = await checkpointFolder(options.checkpoint ?? join(artifacts, manifest.checkpoint));
   const { parameters } = await readCheckpoint(folder, manifest.parameters);
-  const { backend, release } = await takeBackend(options, manifest.computeDtype);
+  const { backend, release } = await takeBackend(options, await requirementOf(artifacts, manifest));
   let graph: ArtifactGraph;
   try {
     graph = await openArtifactGraph(backend, { folder: artifacts, manifest, parameters }, "evaluation");

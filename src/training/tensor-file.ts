@@ -11,25 +11,66 @@ export interface ExpectedTensor {
 /** Float32 tensors by name. */
 export type NamedArrays = Map<string, Float32Array<ArrayBuffer>>;
 
+/** As {@link NamedArrays}, each tensor in slices with memory of their own. */
+export type NamedSlices = Map<string, readonly Float32Array<ArrayBuffer>[]>;
+
 /**
  * Reads the tensors. The header is checked against the file's size before anything is allocated.
  *
  * @throws Error naming the file, and the first tensor that is missing or of another dtype or shape.
  */
 export async function readTensors(path: string, expected: readonly ExpectedTensor[]): Promise<NamedArrays> {
+  const arrays: NamedArrays = new Map();
+  await forEachTensor(path, expected, async (name, { values, read }) => {
+    arrays.set(name, await read(0, values));
+  });
+  return arrays;
+}
+
+/** As {@link readTensors}, in slices of that many values; the last may be shorter. */
+export async function readTensorSlices(
+  path: string,
+  expected: readonly ExpectedTensor[],
+  sliceLength: number,
+): Promise<NamedSlices> {
+  const arrays: NamedSlices = new Map();
+  await forEachTensor(path, expected, async (name, { values, read }) => {
+    const slices: Float32Array<ArrayBuffer>[] = [];
+    for (let from = 0; from < values; from += sliceLength)
+      slices.push(await read(from, Math.min(values, from + sliceLength)));
+    arrays.set(name, slices);
+  });
+  return arrays;
+}
+
+/** A tensor in an open file. */
+interface StoredTensor {
+  /** How many there are. */
+  readonly values: number;
+  /** Reads the values from `from` to before `to`. */
+  read(from: number, to: number): Promise<Float32Array<ArrayBuffer>>;
+}
+
+async function forEachTensor(
+  path: string,
+  expected: readonly ExpectedTensor[],
+  visit: (name: string, tensor: StoredTensor) => Promise<void>,
+): Promise<void> {
   const file = await open(path);
   try {
     const { tensors } = await readHeader(file, path);
-    const arrays: NamedArrays = new Map();
     for (const { name, shape } of expected) {
       const tensor = tensors.get(name);
       const found = tensor === undefined ? "nothing" : `${tensor.dtype} [${tensor.shape}]`;
       if (tensor === undefined || found !== `F32 [${shape}]`)
         throw new Error(`Cannot read tensor "${name}" of ${path}: expected F32 [${shape}], got ${found}`);
-      const bytes = await readRange(file, tensor.begin, tensor.end);
-      arrays.set(name, new Float32Array(bytes.buffer));
+      const { begin, end } = tensor;
+      const read = async (from: number, to: number) => {
+        const { buffer } = await readRange(file, begin + 4 * from, begin + 4 * to);
+        return new Float32Array(buffer);
+      };
+      await visit(name, { values: (end - begin) / 4, read });
     }
-    return arrays;
   } finally {
     await file.close();
   }

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { checkBackend } from "../../backends/index.ts";
 import type { ComputeDType } from "../backend.ts";
+import { requirementOf } from "./artifact-graph.ts";
 import { type ArtifactsFolder, folderOf, RUN_FOLDER } from "./artifacts-folder.ts";
 import { checkpointFolder } from "./checkpoint.ts";
 import { checkBatchSize, dataSettings, openTrainingData, type TrainingDataOptions } from "./data.ts";
@@ -46,7 +47,7 @@ export async function* train(
   const folder = folderOf(artifacts);
   const { data, out = join(folder, RUN_FOLDER), evaluation, ...rest } = options;
   const manifest = await readStandardManifest(folder);
-  await checkTraining({ ...options, out, computeDtype: manifest.computeDtype });
+  await checkTraining({ ...options, out, ...(await requirementOf(folder, manifest)) });
   const latest = await checkpointToResume(out, options.resume ?? false);
   if (latest !== null)
     await checkSettings(latest, { ...settingsOf(rest, manifest), ...dataSettings(rest, manifest) });
@@ -65,6 +66,8 @@ export async function* train(
 export interface CheckTrainingOptions extends Omit<TrainOptions, "data"> {
   /** In what the artifacts compute, or will; default: whatever it may be. */
   readonly computeDtype?: ComputeDType;
+  /** Whether frozen weights of the artifacts are in 8-bit floats. Default false. */
+  readonly float8Weights?: boolean;
 }
 
 /**
@@ -77,11 +80,12 @@ export interface CheckTrainingOptions extends Omit<TrainOptions, "data"> {
  * await checkTraining({ backend: "onnxruntime-cpu", schedule: "0.5 ^ (step / steps)", out: "run" });
  */
 export async function checkTraining(options: CheckTrainingOptions): Promise<void> {
-  const { backend = "auto", out, resume = false, computeDtype } = options;
+  const { backend = "auto", out, resume = false, computeDtype, float8Weights = false } = options;
   await checkRun(options);
   checkBatchSize(options);
-  const requirement = { capability: "session", ...(computeDtype !== undefined && { computeDtype }) } as const;
-  if (typeof backend === "string") await checkBackend(backend, requirement);
+  const computes = computeDtype === undefined ? {} : { computeDtype };
+  if (typeof backend === "string")
+    await checkBackend(backend, { capability: "session", ...computes, float8Weights });
   if (out !== undefined) await checkpointToResume(out, resume);
 }
 
@@ -107,8 +111,8 @@ export async function evaluate(
   const { onProgress: _, ...rest } = options;
   const { backend = "auto", checkpoint } = rest;
   // Before the data is packed, which takes long.
-  const { computeDtype } = await readStandardManifest(folder);
-  if (typeof backend === "string") await checkBackend(backend, { capability: "session", computeDtype });
+  const requirement = await requirementOf(folder, await readStandardManifest(folder));
+  if (typeof backend === "string") await checkBackend(backend, requirement);
   if (checkpoint !== undefined) await checkpointFolder(checkpoint);
   const batches = await openTrainingData(folder, options.data, { ...options, seed: null });
   return evaluateBatches(folder, { ...rest, batches });

@@ -9,6 +9,7 @@ import {
   floatsOf,
   notesOn,
   openArtifactGraph,
+  requirementOf,
   scalarOf,
   type Trainable,
   takeBackend,
@@ -73,7 +74,7 @@ export async function* trainBatches(
   const manifest = await readStandardManifest(artifacts);
   const plan = await planOf(options, manifest);
   const { checkpoint, saved } = await startingPoint(artifacts, options, plan.settings);
-  const { backend, release } = await takeBackend(options, manifest.computeDtype);
+  const { backend, release } = await takeBackend(options, await requirementOf(artifacts, manifest));
   try {
     await using updater = openUpdater({
       values: [...checkpoint.parameters.values()].reduce((sum, { length }) => sum + length, 0),
@@ -103,7 +104,7 @@ async function startingPoint(
   return { checkpoint: found, saved: found.state.step };
 }
 
-function initialMoments(parameters: NamedArrays): Map<string, Moments> {
+function initialMoments(parameters: NamedArrays): Map<string, readonly Moments[]> {
   return new Map([...parameters].map(([name, values]) => [name, zeroMoments(values.length)]));
 }
 
@@ -115,7 +116,7 @@ interface Run {
   readonly trainable: Trainable;
   readonly updater: Updater;
   /** Each update replaces the arrays by others of the same memory, as it does the parameters'. */
-  readonly moments: Map<string, Moments>;
+  readonly moments: Map<string, readonly Moments[]>;
   state: TrainerState;
   /** Step of the newest checkpoint of the run. */
   saved: number | null;

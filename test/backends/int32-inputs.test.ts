@@ -11,7 +11,7 @@ describe("withInt32Inputs()", () => {
   it("makes the token inputs int32, and leaves loss and gradients as they are to the bit", async () => {
     const folder = await tinyArtifacts();
     const manifest = await readManifest(folder);
-    const { backend, release } = await takeBackend({ backend: "onnxruntime-cpu", threads: 1 }, "float32");
+    const { backend, release } = await takeBackend({ backend: "onnxruntime-cpu", threads: 1 }, {});
     const outputs = ["loss", "lm_head.weight.grad", "model.embed_tokens.weight.new_rows.grad"];
     const batch = batchOf(await torchRun(), 0, 4);
     const run = async () => {

@@ -24,7 +24,7 @@ beforeAll(async () => {
 async function gradientsOn(name: string): Promise<Float32Array[]> {
   const manifest = await readManifest(artifacts);
   const { parameters } = await readCheckpoint(join(artifacts, manifest.checkpoint), manifest.parameters);
-  const { backend, release } = await takeBackend({ backend: name, threads: 1 }, "float32");
+  const { backend, release } = await takeBackend({ backend: name, threads: 1 }, {});
   const graph = await openArtifactGraph(backend, { folder: artifacts, manifest, parameters }, "training");
   const batch = batchOf(embeddedTorch, 0, 2);
   const outputs = ["loss", ...manifest.parameters.map((parameter) => `${parameter.name}.grad`)];

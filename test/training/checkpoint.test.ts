@@ -9,6 +9,8 @@ import {
   saveCheckpoint,
   writeCheckpointFiles,
 } from "../../src/training/checkpoint.ts";
+import { type Moments, zeroMoments } from "../../src/training/update/adamw.ts";
+import { SLICE_LENGTH } from "../../src/training/update/slices.ts";
 import { temporaryFolder } from "../tiny-model.ts";
 
 const SHAPES = [
@@ -28,7 +30,10 @@ function checkpointAt(step: number): Checkpoint {
   return {
     parameters: new Map(sizes.map(([name, size]) => [name, values(size, step)])),
     moments: new Map(
-      sizes.map(([name, size]) => [name, { expAvg: values(size, -step), expAvgSq: values(size, 2 * step) }]),
+      sizes.map(([name, size]) => [
+        name,
+        size === 0 ? [] : [{ expAvg: values(size, -step), expAvgSq: values(size, 2 * step) }],
+      ]),
     ),
     state: { ...INITIAL_STATE, step, epoch: 1, sequences: 8, targets: 99, settings: { learningRate: 0.1 } },
   };
@@ -40,6 +45,30 @@ describe("a checkpoint", () => {
     const path = await saveCheckpoint(run, checkpointAt(3), SHAPES);
     expect(path).toBe(join(run, "checkpoint-3"));
     expect(await readCheckpoint(path, SHAPES)).toEqual(checkpointAt(3));
+  });
+
+  it("reads the moments of a tensor of several slices slice by slice, each with memory of its own", async () => {
+    const size = 2 * SLICE_LENGTH + 3;
+    const moments = zeroMoments(size);
+    for (const [index, { expAvg, expAvgSq }] of moments.entries()) {
+      expAvg.set([index + 1], expAvg.length - 1);
+      expAvgSq.fill(index + 0.5);
+    }
+    const checkpoint = {
+      parameters: new Map([["w", new Float32Array(size)]]),
+      moments: new Map([["w", moments]]),
+      state: { ...INITIAL_STATE, step: 1 },
+    };
+    const shapes = [{ name: "w", shape: [size] }];
+    const read = await readCheckpoint(
+      await saveCheckpoint(await temporaryFolder(), checkpoint, shapes),
+      shapes,
+    );
+    const bytes = (slices: readonly Moments[] = []) =>
+      slices.flatMap(({ expAvg, expAvgSq }) => [Buffer.from(expAvg.buffer), Buffer.from(expAvgSq.buffer)]);
+    const [actual, expected] = [bytes(read.moments?.get("w")), bytes(moments)];
+    expect(actual.map(({ length }) => length)).toEqual(expected.map(({ length }) => length));
+    expect(actual.every((buffer, index) => buffer.equals(expected[index] ?? Buffer.alloc(0)))).toBe(true);
   });
 
   it("replaces the one before it, and removes what killed runs left aside", async () => {

@@ -8,16 +8,25 @@ import type { TokenBatch } from "../../src/chat/batch.ts";
 import { openModel } from "../../src/hub/open-model.ts";
 import { modelFile } from "../../src/onnx/model-file.ts";
 import { writeSafetensors } from "../../src/safetensors/writer.ts";
-import { floatsOf, openArtifactGraph, scalarOf } from "../../src/training/artifact-graph.ts";
+import {
+  floatsOf,
+  openArtifactGraph,
+  requirementOf,
+  scalarOf,
+  takeBackend,
+} from "../../src/training/artifact-graph.ts";
 import { exportArtifacts } from "../../src/training/artifacts.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
 import { trainingGraph } from "../../src/training/graphs.ts";
 import { wholeFloat32 } from "../../src/training/initial-values.ts";
+import { readManifest } from "../../src/training/read-manifest.ts";
 import { saveModel } from "../../src/training/save-model.ts";
+import { evaluate, train } from "../../src/training/train.ts";
 import { trainBatches } from "../../src/training/trainer.ts";
 import { temporaryFolder } from "../tiny-model.ts";
 import { type Batch, bytesOf, FIXTURES, feedsOf, openFixture, sourceOf } from "./fixture-model.ts";
 import { numbers, openGraph, relativeDistance } from "./run-graph.ts";
+import { tinyArtifacts } from "./tiny-artifacts.ts";
 
 const FIXTURE = "llama-f8";
 /** Below all of the 8-bit weights, so that gradients flow through each; and one of each form of scales. */
@@ -99,6 +108,29 @@ test.each(["reference", "copy"] as const)(
     await backend.close();
   },
 );
+
+test("trained with auto on whatever machine, and refused before data is read by a backend that does not decode 8 bits", async () => {
+  const { model } = await openFixture(FIXTURE);
+  const folder = join(await temporaryFolder(), "artifacts");
+  await exportArtifacts(model, { parameterNames: [UP] }, { out: folder, chatTemplate: "none" });
+  const manifest = await readManifest(folder);
+  const requirement = await requirementOf(folder, manifest);
+  expect(requirement).toEqual({ capability: "session", computeDtype: "float32", float8Weights: true });
+  const plain = await tinyArtifacts();
+  expect(await requirementOf(plain, await readManifest(plain))).toMatchObject({ float8Weights: false });
+  const notes: string[] = [];
+  const { backend, release } = await takeBackend(
+    { threads: 1, onNote: (note) => notes.push(note) },
+    requirement,
+  );
+  expect(backend.name).toBe("onnxruntime-cpu");
+  expect(notes).toContain("auto took the backend onnxruntime-cpu");
+  await release();
+  const noData = join(folder, "no-such-data.jsonl");
+  const sentence = /^Cannot use the backend cuda for weights in 8-bit floats, .*; choose onnxruntime-cpu, or/;
+  await expect(train(folder, { data: noData, backend: "cuda" }).next()).rejects.toThrow(sentence);
+  await expect(evaluate(folder, { data: noData, folder, backend: "cuda" })).rejects.toThrow(sentence);
+});
 
 test("a trained model is the base's bytes, but for what trained: bfloat16 without scales; in float32 it is decoded", async () => {
   const { model, batch } = await openFixture(FIXTURE);

@@ -102,7 +102,7 @@ describe("a saved model", () => {
   async function lastLogits(ids: readonly number[]): Promise<Float32Array> {
     const manifest = await readManifest(artifacts);
     const { parameters } = await readCheckpoint(join(artifacts, manifest.checkpoint), manifest.parameters);
-    const { backend, release } = await takeBackend(CPU, manifest.computeDtype);
+    const { backend, release } = await takeBackend(CPU, {});
     const trainable = { folder: artifacts, manifest, parameters };
     const graph = await openArtifactGraph(backend, trainable, "evaluation");
     const inputIds = Int32Array.from(ids);

@@ -8,7 +8,11 @@ import { openBackend } from "../../backends/index.ts";
 import type { GraphTensor } from "../../src/backend.ts";
 import { clipScale } from "../../src/training/clip.ts";
 import { type AdamWStep, adamwFactors, type Moments, zeroMoments } from "../../src/training/update/adamw.ts";
+import { handOut } from "../../src/training/update/hand-out.ts";
 import { openKernels } from "../../src/training/update/kernels.ts";
+import { buffersOf } from "../../src/training/update/protocol.ts";
+import { SLICE_LENGTH } from "../../src/training/update/slices.ts";
+import { performTasks, type Task } from "../../src/training/update/tasks.ts";
 import { UpdateThread } from "../../src/training/update/thread.ts";
 import { openUpdater } from "../../src/training/update/updater.ts";
 import { tinyArtifacts } from "./tiny-artifacts.ts";
@@ -33,6 +37,11 @@ function deviation(actual: ArrayLike<number>, expected: ArrayLike<number>, floor
 
 const waves = (length: number, speed: number, size = 1) =>
   Float32Array.from({ length }, (_, i) => size * Math.sin(speed * (i + 1)) * 10 ** -(i % 5));
+
+const zeroMomentsOf = (size: number): Moments => ({
+  expAvg: new Float32Array(size),
+  expAvgSq: new Float32Array(size),
+});
 
 /** One update by the kernel. */
 function adamw(parameter: Float32Array, gradient: Float32Array, moments: Moments, step: AdamWStep): void {
@@ -60,7 +69,7 @@ function obviousAdamw(
 describe("the kernel adamw", () => {
   it.each(["0.0", "0.1"])("is within 1e-6 of torch.optim.AdamW over 50 steps, weight decay %s", (decay) => {
     const parameter = Float32Array.from(torch.initial);
-    const moments = zeroMoments(parameter.length);
+    const moments = zeroMomentsOf(parameter.length);
     for (const [index, gradient] of torch.gradients.entries())
       adamw(parameter, Float32Array.from(gradient), moments, {
         ...torch,
@@ -78,7 +87,7 @@ describe("the kernel adamw", () => {
     const constants = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.1, learningRate: 0.01 };
     const [actual, expected] = [0, 1].map(() => ({
       parameter: waves(length, 1),
-      moments: zeroMoments(length),
+      moments: zeroMomentsOf(length),
     }));
     if (!actual || !expected) throw new Error("Two runs were made");
     for (let step = 1; step <= 5; step++) {
@@ -108,7 +117,7 @@ describe("the kernel adamw", () => {
     for (const { name, shape, decay } of manifest.parameters) {
       const size = shape.reduce((product: number, side: number) => product * side, 1);
       const parameter = Float32Array.from({ length: size }, (_, i) => Math.sin(i));
-      const moments = zeroMoments(size);
+      const moments = zeroMomentsOf(size);
       let state = [parameter, moments.expAvg, moments.expAvgSq].map((values) => values.slice());
       for (let step = 1; step <= 20; step++) {
         const gradient = Float32Array.from({ length: size }, (_, i) => Math.cos(i * step) * 10 ** -(i % 6));
@@ -167,11 +176,13 @@ describe("the kernel sumOfSquares", () => {
 });
 
 describe("an updater", () => {
-  // 9.0 million values: work for three threads, a share of them in a single tensor.
+  // 9.6 million values: work for three threads. Some tensors are cut, of which "up" has whole slices alone; "gate" is
+  // more than a slice and travels whole.
   const LENGTHS_BY_NAME = new Map([
     ["norm", 577],
     ["embedding", 5_000_003],
-    ["up", 2_100_000],
+    ["up", 4 * SLICE_LENGTH],
+    ["gate", SLICE_LENGTH + 5],
     ["down", 1_900_001],
     ["empty", 0],
   ]);
@@ -212,9 +223,10 @@ describe("an updater", () => {
     for (const name of LENGTHS_BY_NAME.keys())
       for (const other of [two, three]) {
         const bytes = ({ parameters, moments }: typeof one) =>
-          [parameters.get(name), moments.get(name)?.expAvg, moments.get(name)?.expAvgSq].map((array) =>
-            Buffer.from(array?.buffer ?? new ArrayBuffer(1)),
-          );
+          [
+            parameters.get(name),
+            ...(moments.get(name) ?? []).flatMap(({ expAvg, expAvgSq }) => [expAvg, expAvgSq]),
+          ].map((array) => Buffer.from(array?.buffer ?? new ArrayBuffer(1)));
         const expected = bytes(one);
         for (const [index, actual] of bytes(other).entries())
           expect(actual.equals(expected[index] ?? Buffer.alloc(1))).toBe(true);
@@ -224,7 +236,7 @@ describe("an updater", () => {
     const total = [...sums.values()].reduce((sum, array) => sum + kernels.sumOfSquares(array), 0);
     expect(one.norms[0]).toBeCloseTo(total, 3);
     const norm = tensors(7).get("norm") ?? new Float32Array();
-    const moments = zeroMoments(norm.length);
+    const moments = zeroMomentsOf(norm.length);
     const constants = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, learningRate: 0.01 };
     adamw(norm, sums.get("norm") ?? norm, moments, { ...constants, step: 1, gradScale: 0.5 });
     const second = tensors(12).get("norm") ?? norm;
@@ -270,6 +282,70 @@ describe("an updater", () => {
   });
 });
 
+describe("handing out tasks", () => {
+  const here = (tasks: readonly Task[]) =>
+    performTasks(kernels, tasks, () => new Promise((resolve) => setImmediate(resolve)));
+
+  /** Stands for threads: takes the arrays away, and gives them back with its results. */
+  function away(counts: number[], index: number) {
+    return async (tasks: readonly Task[]) => {
+      const taken = structuredClone(tasks, { transfer: buffersOf(tasks) });
+      for (const { values } of taken) counts[index] = (counts[index] ?? 0) + values.length;
+      const results = await here(taken);
+      return structuredClone(results, { transfer: buffersOf(results.map(({ task }) => task)) });
+    };
+  }
+
+  it("divides one large tensor between all threads, with the same bits; it does not travel itself", async () => {
+    const length = 9 * SLICE_LENGTH + 77;
+    const values = waves(length, 1);
+    const expected = values.slice();
+    const used = waves(length, 2);
+    kernels.add(expected, used);
+    const counts = [0, 0, 0];
+    const threads = [away(counts, 0), away(counts, 1), away(counts, 2)];
+    const [added] = await handOut({ here, threads }, [{ kind: "add", name: "w", values, used }]);
+    expect(added?.task.values.buffer).toBe(values.buffer);
+    expect(Buffer.from(values.buffer).equals(Buffer.from(expected.buffer))).toBe(true);
+    expect(Math.min(...counts)).toBeGreaterThan(0);
+    expect(counts.reduce((total, count) => total + count, 0)).toBeLessThan(length); // the rest was done here
+    expect(used.length).toBe(0); // and freed
+  });
+
+  it("hands a tensor whole to one thread where it is no longer than that thread's part", async () => {
+    const counts = [0];
+    const tasks = Array.from({ length: 8 }, (_, index): Task => {
+      const [values, used] = [
+        new Float32Array(SLICE_LENGTH + 1).fill(index),
+        new Float32Array(SLICE_LENGTH + 1).fill(1),
+      ];
+      return { kind: "add", name: `w${index}`, values, used };
+    });
+    const results = await handOut({ here, threads: [away(counts, 0)] }, tasks);
+    expect(results.map(({ task }) => [task.name, task.values[SLICE_LENGTH]])).toEqual(
+      tasks.map(({ name }, index) => [name, index + 1]),
+    );
+    expect(counts[0]).toBeGreaterThan(0);
+    expect((counts[0] ?? 0) % (SLICE_LENGTH + 1)).toBe(0);
+  });
+
+  it("ends with the error of the thread that failed, and gives the others nothing more", async () => {
+    let calls = 0;
+    const fails = async () => {
+      throw new Error("out of memory");
+    };
+    const counted = (tasks: readonly Task[]) => {
+      calls++;
+      return here(tasks);
+    };
+    const [values, used] = [new Float32Array(8 * SLICE_LENGTH), new Float32Array(8 * SLICE_LENGTH)];
+    const tasks: Task[] = [{ kind: "add", name: "w", values, used }];
+    await expect(handOut({ here: counted, threads: [fails] }, tasks)).rejects.toThrow("out of memory");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(calls).toBeLessThan(8);
+  });
+});
+
 describe("a thread of the updater", () => {
   it("rejects what it cannot do by the tensor's name, goes on with the next, and ends when told", async () => {
     const thread = new UpdateThread();
@@ -279,15 +355,20 @@ describe("a thread of the updater", () => {
         kind: "adamw",
         name: "layers.0",
         values: new Float32Array(8),
-        moments: zeroMoments(4),
+        moments: [zeroMomentsOf(4)],
         used: new Float32Array(8),
         factors: [1, 0.1, 0.999, 0.001, 1, 0.1, 1, 1e-8],
       },
     ]);
     await expect(failing).rejects.toThrow('Cannot update "layers.0": ');
     const [result] = await thread.perform([{ kind: "sumOfSquares", name: "w", values }]);
-    expect(result).toMatchObject({ squares: 32, values: new Float32Array(8).fill(2) });
+    expect(result).toMatchObject({ squares: 32, task: { values: new Float32Array(8).fill(2) } });
     expect(values.length).toBe(0); // handed over, not copied
+    const [one, two] = [
+      thread.perform([{ kind: "sumOfSquares", name: "v", values: Float32Array.of(3) }]),
+      thread.perform([]),
+    ];
+    expect([(await one)[0]?.squares, await two]).toEqual([9, []]); // the second waited for the first
     const last = thread.perform([{ kind: "sumOfSquares", name: "w", values: new Float32Array(2 ** 20) }]);
     const [closed] = await Promise.allSettled([last, thread.close()]);
     expect(closed.status).toBe("rejected");

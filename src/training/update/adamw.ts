@@ -1,16 +1,20 @@
 // AdamW as data: its moments and the settings of one update. The arithmetic is in kernels/update.c.
 // Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019): https://arxiv.org/abs/1711.05101
 import type { AdamWConstants } from "../manifest.ts";
+import { slicesOf } from "./slices.ts";
 
-/** First and second moment of a parameter's gradients, each of the parameter's length. */
+/** First and second moment of the gradients of a slice of a parameter, each of the slice's length. */
 export interface Moments {
   readonly expAvg: Float32Array<ArrayBuffer>;
   readonly expAvgSq: Float32Array<ArrayBuffer>;
 }
 
-/** Moments before the first update. */
-export function zeroMoments(size: number): Moments {
-  return { expAvg: new Float32Array(size), expAvgSq: new Float32Array(size) };
+/** Moments of a parameter of that many values before the first update, a slice each. */
+export function zeroMoments(size: number): readonly Moments[] {
+  return slicesOf(size).map(({ from, to }) => ({
+    expAvg: new Float32Array(to - from),
+    expAvgSq: new Float32Array(to - from),
+  }));
 }
 
 /** What an update needs besides the tensors. */

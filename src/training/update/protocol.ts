@@ -6,32 +6,17 @@ export type Request =
   | { readonly kind: "perform"; readonly tasks: readonly Task[] }
   | { readonly kind: "stop" };
 
-/** From a thread, one for each `perform`. */
+/** From a thread, one for each `perform`, in their order. */
 export type Reply =
   | { readonly kind: "performed"; readonly results: readonly TaskResult[] }
   | { readonly kind: "failed"; readonly message: string };
 
 /** The buffers of tasks, each once. */
-export function buffersOfTasks(tasks: readonly Task[]): ArrayBuffer[] {
-  return buffersOf(
-    tasks.flatMap((task) => [
-      task.values,
-      ...(task.kind === "sumOfSquares" ? [] : [task.used]),
-      ...(task.kind === "adamw" ? [task.moments.expAvg, task.moments.expAvgSq] : []),
-    ]),
-  );
-}
-
-/** The buffers of results, each once. */
-export function buffersOfResults(results: readonly TaskResult[]): ArrayBuffer[] {
-  return buffersOf(
-    results.flatMap(({ values, moments }) => [
-      values,
-      ...(moments === null ? [] : [moments.expAvg, moments.expAvgSq]),
-    ]),
-  );
-}
-
-function buffersOf(arrays: readonly Float32Array<ArrayBuffer>[]): ArrayBuffer[] {
+export function buffersOf(tasks: readonly Task[]): ArrayBuffer[] {
+  const arrays = tasks.flatMap((task) => [
+    task.values,
+    ...(task.kind === "sumOfSquares" ? [] : [task.used]),
+    ...(task.kind === "adamw" ? task.moments.flatMap(({ expAvg, expAvgSq }) => [expAvg, expAvgSq]) : []),
+  ]);
   return [...new Set(arrays.map(({ buffer }) => buffer))];
 }

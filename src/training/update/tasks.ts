@@ -1,12 +1,12 @@
-// The pieces of work of an update, one tensor each, and how a thread does them. What comes of a tensor depends on it alone,
-// hence not on which thread takes it, nor on how many there are.
+// The pieces of work of an update, and how a thread does them. What comes of a tensor depends on it alone, hence not on
+// which threads take it or its slices, nor on how many there are.
 import type { AdamWFactors, Moments } from "./adamw.ts";
-import { freeMemory } from "./free-memory.ts";
 import type { Kernels } from "./kernels.ts";
+import { type Slice, slicesOf } from "./slices.ts";
 
 type Floats = Float32Array<ArrayBuffer>;
 
-/** One tensor's work. Its arrays are of one length; `used` ones are freed once the work is done. */
+/** The work on a tensor, or on one of its slices. `values` and `used` are of one length; `used` is of no use after. */
 export type Task =
   | { readonly kind: "sumOfSquares"; readonly name: string; readonly values: Floats }
   | { readonly kind: "add"; readonly name: string; readonly values: Floats; readonly used: Floats }
@@ -15,23 +15,23 @@ export type Task =
       readonly name: string;
       /** The parameter. */
       readonly values: Floats;
-      readonly moments: Moments;
+      /** Of the slices of `values`. */
+      readonly moments: readonly Moments[];
       /** The gradient. */
       readonly used: Floats;
       readonly factors: AdamWFactors;
     };
 
-/** What is left of a task: the arrays, which may have travelled, and what was asked of them. */
+/** A task that is done. */
 export interface TaskResult {
-  readonly values: Floats;
-  /** Of `adamw`. */
-  readonly moments: Moments | null;
-  /** Of `sumOfSquares`; else 0. */
+  /** With the same arrays, of the same memory: they may have travelled. */
+  readonly task: Task;
+  /** Of `sumOfSquares`, the slices' sums added in their order; else 0. */
   readonly squares: number;
 }
 
 /** Values after which a thread that has other things to do looks after them: a third of a millisecond. */
-const SLICE_LENGTH = 2 ** 17;
+const PAUSE_LENGTH = 2 ** 17;
 
 /**
  * Does the tasks in order.
@@ -47,26 +47,34 @@ export async function performTasks(
   const results: TaskResult[] = [];
   let sincePause = 0;
   for (const task of tasks) {
-    const { values } = task;
     let squares = 0;
-    for (let from = 0; from < values.length; from += SLICE_LENGTH) {
-      const to = Math.min(values.length, from + SLICE_LENGTH);
-      squares += performSlice(kernels, task, from, to);
-      sincePause += to - from;
-      if (pause === undefined || sincePause < SLICE_LENGTH) continue;
-      await pause();
-      sincePause = 0;
+    for (const [index, slice] of slicesOf(task.values.length).entries()) {
+      let ofSlice = 0;
+      for (const part of slicesOf(slice.to - slice.from, PAUSE_LENGTH)) {
+        ofSlice += performPart(kernels, task, { index, begin: slice.from, part });
+        sincePause += part.to - part.from;
+        if (pause === undefined || sincePause < PAUSE_LENGTH) continue;
+        await pause();
+        sincePause = 0;
+      }
+      squares += ofSlice;
     }
-    results.push({ values, moments: task.kind === "adamw" ? task.moments : null, squares });
+    results.push({ task, squares });
   }
-  freeMemory(tasks.flatMap((task) => (task.kind === "sumOfSquares" ? [] : [task.used])));
   return results;
 }
 
-/** One stretch of a task's values; returns the sum of their squares where that is asked for. */
-function performSlice(kernels: Kernels, task: Task, from: number, to: number): number {
+/** A part of the slice of that index, which begins at `begin` in the tensor. */
+interface Part {
+  readonly index: number;
+  readonly begin: number;
+  readonly part: Slice;
+}
+
+/** Returns the sum of the part's squares where that is asked for. */
+function performPart(kernels: Kernels, task: Task, part: Part): number {
   try {
-    return runKernel(kernels, task, from, to);
+    return runKernel(kernels, task, part);
   } catch (cause) {
     throw new Error(`Cannot update "${task.name}": ${cause instanceof Error ? cause.message : cause}`, {
       cause,
@@ -74,21 +82,21 @@ function performSlice(kernels: Kernels, task: Task, from: number, to: number): n
   }
 }
 
-function runKernel(kernels: Kernels, task: Task, from: number, to: number): number {
-  const slice = (array: Floats) => array.subarray(from, to);
-  const values = slice(task.values);
+function runKernel(kernels: Kernels, task: Task, { index, begin, part: { from, to } }: Part): number {
+  const ofTensor = (array: Floats) => array.subarray(begin + from, begin + to);
+  const values = ofTensor(task.values);
   switch (task.kind) {
     case "sumOfSquares":
       return kernels.sumOfSquares(values);
     case "add":
-      kernels.add(values, slice(task.used));
+      kernels.add(values, ofTensor(task.used));
       return 0;
     case "adamw": {
-      const { expAvg, expAvgSq } = task.moments;
-      kernels.adamw(
-        { parameter: values, gradient: slice(task.used), expAvg: slice(expAvg), expAvgSq: slice(expAvgSq) },
-        task.factors,
-      );
+      const moments = task.moments[index];
+      if (moments === undefined) throw new Error(`it has moments of ${task.moments.length} slices`);
+      const expAvg = moments.expAvg.subarray(from, to);
+      const expAvgSq = moments.expAvgSq.subarray(from, to);
+      kernels.adamw({ parameter: values, gradient: ofTensor(task.used), expAvg, expAvgSq }, task.factors);
       return 0;
     }
     default:

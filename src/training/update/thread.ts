@@ -1,6 +1,6 @@
 // One thread of the updater, as the updater sees it.
 import { Worker } from "node:worker_threads";
-import { buffersOfTasks, type Reply, type Request } from "./protocol.ts";
+import { buffersOf, type Reply, type Request } from "./protocol.ts";
 import type { Task, TaskResult } from "./tasks.ts";
 
 interface Waiting {
@@ -8,12 +8,12 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-/** Owns one thread. One `perform` at a time. */
+/** Owns one thread. Calls of `perform` wait for each other. */
 export class UpdateThread {
   // Without the process's own flags: it needs none, and some are of use to a program alone.
   readonly #worker = new Worker(new URL("./worker.js", import.meta.url), { execArgv: [] });
   readonly #exited: Promise<void>;
-  #waiting: Waiting | null = null;
+  readonly #waiting: Waiting[] = [];
   /** Why the thread takes no more work; null while it does. */
   #end: Error | null = null;
 
@@ -34,10 +34,10 @@ export class UpdateThread {
   /** Does the tasks, whose arrays are handed over and come back with the results. */
   perform(tasks: readonly Task[]): Promise<readonly TaskResult[]> {
     if (this.#end !== null) return Promise.reject(this.#end);
-    this.#post({ kind: "perform", tasks }, buffersOfTasks(tasks));
+    this.#post({ kind: "perform", tasks }, buffersOf(tasks));
     this.#worker.ref(); // a thread at work keeps the process alive, an idle one does not
     return new Promise((resolve, reject) => {
-      this.#waiting = { resolve, reject };
+      this.#waiting.push({ resolve, reject });
     });
   }
 
@@ -56,16 +56,14 @@ export class UpdateThread {
   }
 
   #receive(reply: Reply): void {
-    const waiting = this.#waiting;
-    this.#waiting = null;
-    if (this.#end === null) this.#worker.unref();
+    const waiting = this.#waiting.shift();
+    if (this.#end === null && this.#waiting.length === 0) this.#worker.unref();
     if (reply.kind === "performed") waiting?.resolve(reply.results);
     else waiting?.reject(new Error(reply.message));
   }
 
   #fail(error: Error): void {
     this.#end ??= error;
-    this.#waiting?.reject(this.#end);
-    this.#waiting = null;
+    for (const { reject } of this.#waiting.splice(0)) reject(this.#end);
   }
 }

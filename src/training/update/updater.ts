@@ -3,7 +3,9 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { NamedArrays } from "../tensor-file.ts";
 import { type AdamWStep, adamwFactors, type Moments } from "./adamw.ts";
+import { handOut } from "./hand-out.ts";
 import { openKernels } from "./kernels.ts";
+import { slicesOf } from "./slices.ts";
 import { performTasks, type Task, type TaskResult } from "./tasks.ts";
 import { UpdateThread } from "./thread.ts";
 
@@ -11,15 +13,14 @@ import { UpdateThread } from "./thread.ts";
 const VALUES_PER_THREAD = 2 ** 22;
 /** More add nothing: the update is bound by the machine's memory. */
 const MAX_THREADS = 8;
-/** Values handed out at once: some milliseconds of work, so that all threads end at about the same time. */
-const SHARE_LENGTH = 2 ** 21;
 
 /** What AdamW changes, and by what. Names, and lengths by name, are the same everywhere. */
 export interface TrainedTensors {
   /** Names of the parameters that decay. */
   readonly decaying: ReadonlySet<string>;
   readonly parameters: NamedArrays;
-  readonly moments: Map<string, Moments>;
+  /** Of each slice of a parameter. */
+  readonly moments: Map<string, readonly Moments[]>;
   readonly gradients: NamedArrays;
 }
 
@@ -58,8 +59,13 @@ export function openUpdater({ values, threads }: UpdaterOptions): Updater {
   const count = Math.min(threads, MAX_THREADS, Math.ceil(values / VALUES_PER_THREAD));
   const others = Array.from({ length: Math.max(0, count - 1) }, () => new UpdateThread());
   const here = (tasks: readonly Task[]) => performTasks(kernels, tasks, () => nextTurn());
-  const performers = [...others.map((thread) => (tasks: readonly Task[]) => thread.perform(tasks)), here];
-  const perform = (tasks: readonly Task[]) => performOn(performers, tasks);
+  const performers = {
+    here,
+    threads: others.map((thread) => (tasks: readonly Task[]) => thread.perform(tasks)),
+  };
+  async function perform(tasks: readonly Task[], keep: (result: TaskResult) => void): Promise<void> {
+    for (const result of await handOut(performers, tasks)) keep(result);
+  }
   async function close(): Promise<void> {
     await Promise.all(others.map((thread) => thread.close()));
   }
@@ -69,17 +75,17 @@ export function openUpdater({ values, threads }: UpdaterOptions): Updater {
         const used = ofLength(gradients.get(name), values.length, `the gradient of "${name}"`);
         return { kind: "add", name, values, used };
       });
-      for (const [{ name }, { values }] of await perform(tasks)) sums.set(name, values);
+      await perform(tasks, ({ task }) => sums.set(task.name, task.values));
       gradients.clear();
     },
 
     async sumOfSquares(gradients) {
       const tasks = [...gradients].map(([name, values]): Task => ({ kind: "sumOfSquares", name, values }));
       let sum = 0;
-      for (const [{ name }, { values, squares }] of await perform(tasks)) {
-        gradients.set(name, values);
+      await perform(tasks, ({ task, squares }) => {
+        gradients.set(task.name, task.values);
         sum += squares;
-      }
+      });
       return sum;
     },
 
@@ -88,30 +94,34 @@ export function openUpdater({ values, threads }: UpdaterOptions): Updater {
       const kept = adamwFactors({ ...step, weightDecay: 0 });
       const tasks = [...parameters].map(([name, values]): Task => {
         const used = ofLength(gradients.get(name), values.length, `the gradient of "${name}"`);
-        const { expAvg, expAvgSq } = moments.get(name) ?? {};
-        const both = {
-          expAvg: ofLength(expAvg, values.length, `the first moment of "${name}"`),
-          expAvgSq: ofLength(expAvgSq, values.length, `the second moment of "${name}"`),
-        };
         return {
           kind: "adamw",
           name,
           values,
-          moments: both,
+          moments: momentsOf(values.length, moments.get(name), name),
           used,
           factors: decaying.has(name) ? decayed : kept,
         };
       });
-      for (const [{ name }, result] of await perform(tasks)) {
-        parameters.set(name, result.values);
-        if (result.moments !== null) moments.set(name, result.moments);
-      }
+      await perform(tasks, ({ task }) => {
+        parameters.set(task.name, task.values);
+        if (task.kind === "adamw") moments.set(task.name, task.moments);
+      });
       gradients.clear();
     },
 
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** Checks that there are moments of each slice. */
+function momentsOf(length: number, moments: readonly Moments[] = [], name: string): readonly Moments[] {
+  for (const [index, { from, to }] of slicesOf(length).entries()) {
+    ofLength(moments[index]?.expAvg, to - from, `slice ${index} of the first moment of "${name}"`);
+    ofLength(moments[index]?.expAvgSq, to - from, `slice ${index} of the second moment of "${name}"`);
+  }
+  return moments;
 }
 
 function ofLength(
@@ -121,46 +131,4 @@ function ofLength(
 ): Float32Array<ArrayBuffer> {
   if (array?.length === length) return array;
   throw new Error(`Cannot update: expected ${length} values of ${what}, got ${array?.length ?? "nothing"}`);
-}
-
-type Performer = (tasks: readonly Task[]) => Promise<readonly TaskResult[]>;
-
-/** Hands the tasks out, the largest first, to whoever is free; returns them in their order, each with its result. */
-async function performOn(
-  performers: readonly Performer[],
-  tasks: readonly Task[],
-): Promise<(readonly [Task, TaskResult])[]> {
-  const queue = tasks.toSorted((a, b) => a.values.length - b.values.length);
-  const results = new Map<Task, TaskResult>();
-  const work = async (perform: Performer) => {
-    for (let share = takeShare(queue); share.length > 0; share = takeShare(queue)) {
-      const done = await perform(share);
-      for (const [index, task] of share.entries()) {
-        const result = done[index];
-        if (result !== undefined) results.set(task, result);
-      }
-    }
-  };
-  try {
-    await Promise.all(performers.map(work));
-  } finally {
-    queue.length = 0; // where one failed, the others do not go on
-  }
-  return tasks.map((task) => {
-    const result = results.get(task);
-    if (result === undefined) throw new Error(`Cannot update "${task.name}": no thread gave it back`);
-    return [task, result];
-  });
-}
-
-/** Takes tasks from the end of the queue until they are enough for one go. */
-function takeShare(queue: Task[]): Task[] {
-  const share: Task[] = [];
-  for (let length = 0; length < SHARE_LENGTH; ) {
-    const task = queue.pop();
-    if (task === undefined) break;
-    share.push(task);
-    length += task.values.length;
-  }
-  return share;
 }

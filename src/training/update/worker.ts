@@ -1,7 +1,7 @@
 // A thread of the updater. Started by thread.ts, and ends when told, between two requests.
 import { parentPort } from "node:worker_threads";
 import { openKernels } from "./kernels.ts";
-import { buffersOfResults, type Reply, type Request } from "./protocol.ts";
+import { buffersOf, type Reply, type Request } from "./protocol.ts";
 import { performTasks, type Task } from "./tasks.ts";
 
 const port = parentPort;
@@ -20,5 +20,5 @@ port.on("message", async (request: Request) => {
   // Ends this thread alone. Closing the port would do in Node, but Deno's has no such method.
   if (request.kind === "stop") process.exit();
   const reply = await perform(request.tasks);
-  port.postMessage(reply, reply.kind === "performed" ? buffersOfResults(reply.results) : []);
+  port.postMessage(reply, reply.kind === "performed" ? buffersOf(reply.results.map(({ task }) => task)) : []);
 });
