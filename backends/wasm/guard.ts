@@ -50,6 +50,15 @@ export interface FloatGramError {
   readonly bias: number;
 }
 
+/** The error E of a Gram matrix that was scaled by 4^-exponent, from x, a vector of signs, and E x as it is scaled. */
+export function floatGramError(x: Float64Array, ex: Float64Array, exponent: number): FloatGramError {
+  const unit = 2 ** (2 * exponent);
+  return {
+    spread: (Math.sqrt(ex.reduce((sum, each) => sum + each * each, 0)) / x.length) * unit,
+    bias: (Math.abs(ex.reduce((sum, each, i) => sum + each * (x[i] ?? 0), 0)) / x.length) * unit,
+  };
+}
+
 /**
  * The same for a Gram matrix of float products, to 5e-7. To first order E moves sigma_i^2 by v_i^T E v_i.
  * Rounding errors that are independent of v_i and of each other (Higham and Mary, A new approach to probabilistic rounding

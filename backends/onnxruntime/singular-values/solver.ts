@@ -1,22 +1,11 @@
 // All singular values of one matrix after another, as wasm's solver computes them, with the large products by ONNX
 // Runtime. Where squaring has cost too much (wasm/guard.ts), wasm's solver takes over, which needs no Gram matrix.
-import { MatrixError } from "../../../src/errors.ts";
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import { gramSuffices } from "../../wasm/guard.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../../wasm/kernels.ts";
 import type { MatrixHeader } from "../../wasm/layout.ts";
-import {
-  bandEigenvalues,
-  descending,
-  exponentOf,
-  FLOAT_EXPONENT_LIMIT,
-  FLOAT_HEADROOM_BITS,
-  HEADROOM_BITS,
-  newMemory,
-  reserve,
-  Solver,
-  wrongSize,
-} from "../../wasm/solver.ts";
+import { exponentOf, factorFor, firstExponent, largestMagnitude } from "../../wasm/scaling.ts";
+import { bandEigenvalues, descending, newMemory, reserve, Solver, wrongSize } from "../../wasm/solver.ts";
 import { type HybridLayout, layOutHybrid } from "./layout.ts";
 import { addGram, largestOfDiagonal, reduceToBand, type StageOne } from "./stage-one.ts";
 
@@ -80,7 +69,7 @@ export class HybridSolver {
       sizeBytes,
       held: layout.wide || !header.rereadable ? new Uint8Array(sizeBytes) : null,
       arrived: 0,
-      exponent: header.dtype === "F64" || this.#floats ? null : 0,
+      exponent: firstExponent(header, this.#floats),
     };
   }
 
@@ -166,10 +155,12 @@ export class HybridSolver {
       ...this.#products,
       memory: this.#memory.buffer,
       layout: work.layout,
-      checkInterrupted: () => {
-        if (this.#interrupted()) throw new Error("The backend was closed");
-      },
+      checkInterrupted: () => this.#checkInterrupted(),
     };
+  }
+
+  #checkInterrupted(): void {
+    if (this.#interrupted()) throw new Error("The backend was closed");
   }
 
   /** Folds in the columns of a wide matrix, all of whose rows are held. */
@@ -191,37 +182,21 @@ export class HybridSolver {
   async #fold(work: Work, depth: number): Promise<void> {
     const { layout, dtype } = work;
     const { raw, decoded, n, order, wide } = layout;
-    const factor = this.#factor(work, this.#maxAbs(work, n * depth));
+    const factor = this.#factor(work, n * depth);
     if (wide) this.#kernels.decode(raw, dtype, n * depth, factor, decoded);
     else this.#kernels.decodeTransposed(raw, dtype, n, depth, factor, decoded);
     this.#kernels.clear(decoded + 8 * n * depth, (order - n) * depth);
     await addGram(this.#stageOne(work), depth);
   }
 
-  #maxAbs({ layout, dtype, header }: Work, count: number): number {
-    const max = this.#kernels.maxAbs(layout.raw, count, dtype);
-    if (!Number.isNaN(max)) return max;
-    throw new MatrixError(
-      `Cannot compute the singular values of a ${header.shape.join(" x ")} matrix of ${header.dtype}: it holds NaN or Infinity`,
+  /** The factor for the `count` values in the area of undecoded bytes; rescales what is folded in already. */
+  #factor(work: Work, count: number): number {
+    const { header, layout } = work;
+    const checkInterrupted = () => this.#checkInterrupted();
+    const max = largestMagnitude(this.#kernels, { header, address: layout.raw, count }, checkInterrupted);
+    return factorFor(work, { max, floats: this.#floats }, (factor) =>
+      this.#kernels.scale(layout.blocks, layout.blocksDoubles, factor),
     );
-  }
-
-  /** The factor by which to multiply the next values, of magnitude up to `max`; rescales what is folded in already. */
-  #factor(work: Work, max: number): number {
-    // As doubles, the other types' values and their squares are well inside the range.
-    if (work.header.dtype !== "F64" && !this.#floats) return 1;
-    if (max > 0) {
-      const limit = this.#floats ? FLOAT_EXPONENT_LIMIT : Infinity;
-      const exponent = Math.max(-limit, Math.min(limit, exponentOf(max)));
-      const headroom = this.#floats ? FLOAT_HEADROOM_BITS : HEADROOM_BITS;
-      if (work.exponent !== null && exponent > work.exponent + headroom) {
-        const { blocks, blocksDoubles } = work.layout;
-        this.#kernels.scale(blocks, blocksDoubles, 2 ** (2 * (work.exponent - exponent)));
-        work.exponent = exponent;
-      }
-      work.exponent ??= exponent;
-    }
-    return 2 ** -(work.exponent ?? 0);
   }
 
   async #fromGram(work: Work): Promise<Float64Array<ArrayBuffer>> {
