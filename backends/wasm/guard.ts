@@ -73,13 +73,13 @@ export function floatGramSuffices(values: Float64Array, { spread, bias }: FloatG
   const moved = (by: number, value: number) => Math.min(by / (2 * value), Math.sqrt(by));
   let sum = 0;
   let common = 0;
-  let variance = 0;
+  let deviation = 0;
   for (const value of tailOf(values)) {
     sum += value;
     common += moved(Math.max(bias, spread), value);
-    variance += moved(Math.SQRT2 * spread, value) ** 2;
+    deviation += moved(DEVIATIONS * Math.SQRT2 * spread, value) ** 2;
   }
-  return common + DEVIATIONS * Math.sqrt(variance) <= FLOAT_TOLERANCE * sum;
+  return common + Math.sqrt(deviation) <= FLOAT_TOLERANCE * sum;
 }
 
 function tailOf(values: Float64Array): Float64Array {
