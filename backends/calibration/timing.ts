@@ -3,10 +3,13 @@
 import { availableParallelism } from "node:os";
 import type { Backend, MatrixSource } from "../../src/backend.ts";
 
-/** Order of the matrix that is timed: large enough that products are most of the work, as in a scan. */
-const SIDE = 1024;
+/**
+ * Of the matrix that is timed: large enough that products are most of the work, as in a scan, and not square, as most
+ * weights are not: in `fast` backends differ in those.
+ */
+const SHAPE = [1536, 1024] as const;
 /** Of the one before it, which starts threads and compiles what is compiled late. */
-const WARM_UP_SIDE = 512;
+const WARM_UP_SHAPE = [768, 512] as const;
 const ROUNDS = 4;
 /** No further round begins that would end later. */
 const BUDGET_MS = 2000;
@@ -25,7 +28,7 @@ interface Run {
 }
 
 /**
- * The rates of backends for bfloat16 matrices of order 1024: the best of up to four rounds, in turn, in about two seconds
+ * The rates of backends for bfloat16 matrices of 1536 x 1024: the best of up to four rounds, in turn, in about two seconds
  * besides the start. A backend that fails, or whose values are not those of the matrix, has a reason instead.
  *
  * @param now - milliseconds of a clock.
@@ -44,9 +47,9 @@ export async function timeBackends(
       reason: null,
     }),
   );
-  const warmUp = drawWeights(WARM_UP_SIDE);
+  const warmUp = drawWeights(WARM_UP_SHAPE);
   for (const run of runs) await attempt(run, async () => computeAtOnce(run, warmUp));
-  const weights = drawWeights(SIDE);
+  const weights = drawWeights(SHAPE);
   const began = now();
   for (let round = 1; round <= ROUNDS; round++) {
     for (const run of runs.filter(({ reason }) => reason === null)) {
@@ -88,17 +91,18 @@ interface Weights {
 function check(values: Float64Array, { matrix, squares }: Weights, { precision }: Backend): void {
   const sum = values.reduce((total, value) => total + value * value, 0);
   const tolerance = precision === "exact" ? 1e-9 : 1e-4;
-  if (values.length === matrix.shape[0] && Math.abs(sum - squares) <= tolerance * squares) return;
+  if (values.length === matrix.shape[1] && Math.abs(sum - squares) <= tolerance * squares) return;
   throw new Error(
-    `expected ${matrix.shape[0]} singular values with squares of sum ${squares}, got ${values.length} of ${sum}`,
+    `expected ${matrix.shape[1]} singular values with squares of sum ${squares}, got ${values.length} of ${sum}`,
   );
 }
 
-/** A square bfloat16 matrix of weights between -0.02 and 0.02, always the same. */
-function drawWeights(side: number): Weights {
-  const floats = new Float32Array(side * side);
+/** A bfloat16 matrix of weights between -0.02 and 0.02, always the same. */
+function drawWeights(shape: readonly [rows: number, columns: number]): Weights {
+  const count = shape[0] * shape[1];
+  const floats = new Float32Array(count);
   const bits = new Uint32Array(floats.buffer);
-  const bfloats = new Uint16Array(side * side);
+  const bfloats = new Uint16Array(count);
   const draw = mulberry32(1);
   for (let i = 0; i < floats.length; i++) {
     floats[i] = (draw() - 0.5) * 0.04;
@@ -106,7 +110,7 @@ function drawWeights(side: number): Weights {
     bits[i] = (bfloats[i] ?? 0) << 16;
   }
   return {
-    matrix: { shape: [side, side], dtype: "BF16", rows: [new Uint8Array(bfloats.buffer)], rereadable: true },
+    matrix: { shape, dtype: "BF16", rows: [new Uint8Array(bfloats.buffer)], rereadable: true },
     squares: floats.reduce((sum, x) => sum + x * x, 0),
   };
 }

@@ -5,7 +5,7 @@ import { BackendUnavailableError, UsageError } from "../../src/errors.ts";
 import { PROVIDERS, type Provider, providerAvailability } from "./providers.ts";
 
 // Counts up whenever this driver's numbers may change for another reason than the runtime and the kernels.
-const DRIVER_VERSION = "1";
+const DRIVER_VERSION = "2";
 
 export const cpu: BackendEntry = entryOf(PROVIDERS.cpu);
 export const cuda: BackendEntry = entryOf(PROVIDERS.cuda);
@@ -15,7 +15,7 @@ function entryOf(provider: Provider): BackendEntry {
   return {
     name: provider.backend,
     capabilities: ["singularValues", "session"],
-    exact: provider.float64,
+    exact: provider.precisions.includes("exact"),
     computeDtypes: provider.computeDtypes,
     float8Weights: provider.float8,
     availability: () => providerAvailability(provider),
@@ -38,7 +38,7 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
   }
   const { openSession } = await import("./session.ts");
   const { env } = await import("onnxruntime-node");
-  const pool = await openPool(provider, threads);
+  const pool = await openPool(provider, { ...options, threads });
   const sessions = new Set<GraphSession>();
   let closed = false;
 
@@ -72,12 +72,12 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
 
 /** The threads that compute singular values: the wasm backend's pool with threads of this driver's own. */
 async function openPool(
-  { backend, name, float64 }: Provider,
-  threads: number,
+  { backend, name, precisions }: Provider,
+  { threads, precision }: Required<BackendOptions>,
 ): Promise<Backend & Required<Pick<Backend, "singularValues">>> {
   const { WasmBackend } = await import("../wasm/pool.ts");
   const url = new URL("./singular-values/worker.js", import.meta.url);
-  return new WasmBackend(threads, float64 ? "exact" : "fast", {
+  return new WasmBackend(threads, precisions.includes(precision) ? precision : precisions[0], {
     backend,
     url,
     workerData: { provider: name },

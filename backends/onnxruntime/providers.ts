@@ -1,5 +1,5 @@
 // The execution providers of ONNX Runtime that are backends here, and what each needs. To add one, add its row.
-import type { Availability, ComputeDType } from "../../src/backend.ts";
+import type { Availability, ComputeDType, Precision } from "../../src/backend.ts";
 import { refuseTelemetry } from "./telemetry.ts";
 
 /** How ONNX Runtime calls a provider. */
@@ -19,6 +19,8 @@ export interface Provider {
   readonly computeDtypes: readonly ComputeDType[];
   /** Whether it multiplies doubles; where not, Gram matrices are products of floats. */
   readonly float64: boolean;
+  /** Of singular values, the first one where another is asked for. */
+  readonly precisions: readonly [Precision, ...Precision[]];
   /** Whether it decodes weights of 8-bit floats. CUDA takes scales by block for 4 bits alone, WebGPU has no such dtype. */
   readonly float8: boolean;
   /** What to install or set where it cannot run. */
@@ -33,6 +35,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     int64: true,
     computeDtypes: ["float32", "float16"],
     float64: true,
+    precisions: ["exact", "fast"],
     float8: true,
     fix: "use linux, Windows or macOS on a 64-bit processor that onnxruntime-node has a binary for (macOS: Apple silicon)",
   },
@@ -42,6 +45,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     int64: true,
     computeDtypes: ["float32", "float16", "bfloat16"],
     float64: true,
+    precisions: ["exact"],
     float8: false,
     fix: "on linux x64 with CUDA 12 and cuDNN 9, install the provider with `node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12`, or choose onnxruntime-cpu",
   },
@@ -51,6 +55,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     int64: false,
     computeDtypes: ["float32", "float16"],
     float64: false,
+    precisions: ["fast"],
     float8: false,
     fix: "install the graphics driver (on linux its Vulkan driver and libvulkan1), or choose onnxruntime-cpu",
   },

@@ -50,6 +50,15 @@ export interface FloatGramError {
   readonly bias: number;
 }
 
+/** The error E of a Gram matrix that was scaled by 4^-exponent, from x, a vector of signs, and E x as it is scaled. */
+export function floatGramError(x: Float64Array, ex: Float64Array, exponent: number): FloatGramError {
+  const unit = 2 ** (2 * exponent);
+  return {
+    spread: (Math.sqrt(ex.reduce((sum, each) => sum + each * each, 0)) / x.length) * unit,
+    bias: (Math.abs(ex.reduce((sum, each, i) => sum + each * (x[i] ?? 0), 0)) / x.length) * unit,
+  };
+}
+
 /**
  * The same for a Gram matrix of float products, to 5e-7. To first order E moves sigma_i^2 by v_i^T E v_i.
  * Rounding errors that are independent of v_i and of each other (Higham and Mary, A new approach to probabilistic rounding
@@ -64,13 +73,13 @@ export function floatGramSuffices(values: Float64Array, { spread, bias }: FloatG
   const moved = (by: number, value: number) => Math.min(by / (2 * value), Math.sqrt(by));
   let sum = 0;
   let common = 0;
-  let variance = 0;
+  let deviation = 0;
   for (const value of tailOf(values)) {
     sum += value;
     common += moved(Math.max(bias, spread), value);
-    variance += moved(Math.SQRT2 * spread, value) ** 2;
+    deviation += moved(DEVIATIONS * Math.SQRT2 * spread, value) ** 2;
   }
-  return common + DEVIATIONS * Math.sqrt(variance) <= FLOAT_TOLERANCE * sum;
+  return common + Math.sqrt(deviation) <= FLOAT_TOLERANCE * sum;
 }
 
 function tailOf(values: Float64Array): Float64Array {

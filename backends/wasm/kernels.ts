@@ -143,15 +143,48 @@ export interface Kernels {
   decode(at: number, dtype: number, count: number, factor: number, out: number): void;
   factorBlocks(
     blocks: number,
+    floats: number,
     order: number,
     w: number,
     j: number,
+    pending: number,
     band: number,
     workspace: number,
     reflectors: number,
   ): void;
-  formUpdate(workspace: number, k: number, y: number, left: number, right: number): void;
-  blocksToPanels(blocks: number, order: number, w: number, o: number, gram: number, ld: number): void;
+  formUpdate(
+    workspace: number,
+    k: number,
+    y: number,
+    yFloats: number,
+    left: number,
+    right: number,
+    floats: number,
+  ): void;
+  blocksToPanels(
+    blocks: number,
+    floats: number,
+    order: number,
+    w: number,
+    o: number,
+    gram: number,
+    ld: number,
+  ): void;
+  reflect(workspace: number, k: number, x: number): void;
+  blocksResidual(blocks: number, order: number, w: number, signs: number, product: number): void;
+  decodeTransposedFloats(at: number, dtype: number, n: number, k: number, factor: number, out: number): void;
+  decodeFloats(at: number, dtype: number, count: number, factor: number, out: number): void;
+  addFloats(x: number, count: number, sums: number): void;
+  roundToFloats(x: number, count: number, out: number): void;
+  probeAddRows(
+    rows: number,
+    n: number,
+    k: number,
+    signs: number,
+    scratch: number,
+    product: number,
+    lengths: number,
+  ): void;
   readonly __heap_base: WebAssembly.Global;
 }
 
@@ -201,6 +234,13 @@ const FUNCTIONS = [
   "factorBlocks",
   "formUpdate",
   "blocksToPanels",
+  "reflect",
+  "blocksResidual",
+  "decodeTransposedFloats",
+  "decodeFloats",
+  "addFloats",
+  "roundToFloats",
+  "probeAddRows",
 ] as const satisfies readonly (keyof Kernels)[];
 
 function areKernels(exports: object): exports is Kernels {

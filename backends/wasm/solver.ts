@@ -3,22 +3,16 @@
 // and doubles otherwise, or, where squaring has cost too much (guard.ts), those of the triangular factor. Bytes are
 // taken as they arrive.
 import type { Precision } from "../../src/backend.ts";
-import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
-import { floatGramSuffices, gramSuffices } from "./guard.ts";
+import { floatGramError, floatGramSuffices, gramSuffices } from "./guard.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "./kernels.ts";
 import { DEPTH, type Layout, layOut, type MatrixHeader } from "./layout.ts";
+import { exponentOf, factorFor, firstExponent, largestMagnitude } from "./scaling.ts";
 
 const PAGE_BYTES = 65536;
 // A memory that is larger by this than what the next matrix needs is given back first.
 const SPARE_BYTES = 64 * 2 ** 20;
-// Values of a float64 matrix are scaled to stay below 2^64: squares neither overflow nor vanish.
-export const HEADROOM_BITS = 64;
-// Floats are scaled by at most 2^120, itself a float, to stay below 2^57: 32 squares of them add up below 2^120.
-export const FLOAT_HEADROOM_BITS = 56;
-export const FLOAT_EXPONENT_LIMIT = 120;
-// Elements checked for NaN, and columns made bidiagonal, between two looks at the interruption.
-const CHECKED_ELEMENTS = 2 ** 22;
+// Columns made bidiagonal between two looks at the interruption.
 const BIDIAGONAL_STEPS = 16;
 
 /** What the rows are folded into: the Gram matrix, by products of floats or of doubles, or the triangular factor. */
@@ -130,7 +124,7 @@ export class Solver {
     const { square, ld, order, n, lengths, signs, product } = work.layout;
     work.target = target;
     work.folded = 0;
-    work.exponent = target === "floats" || work.header.dtype === "F64" ? null : 0;
+    work.exponent = firstExponent(work.header, target === "floats");
     this.#kernels.clear(square, ld * order);
     if (target !== "floats") return;
     this.#kernels.probeSigns(n, signs);
@@ -143,10 +137,7 @@ export class Solver {
     const { n, signs, product } = layout;
     const x = new Float64Array(this.#memory.buffer, signs, n);
     const ex = new Float64Array(this.#memory.buffer, product, n);
-    const unit = 2 ** (2 * (exponent ?? 0));
-    const spread = (Math.sqrt(ex.reduce((sum, each) => sum + each * each, 0)) / n) * unit;
-    const bias = (Math.abs(ex.reduce((sum, each, i) => sum + each * (x[i] ?? 0), 0)) / n) * unit;
-    return floatGramSuffices(values, { spread, bias });
+    return floatGramSuffices(values, floatGramError(x, ex, exponent ?? 0));
   }
 
   #current(): Work {
@@ -165,50 +156,18 @@ export class Solver {
     if (this.#interrupted()) throw new Error("The wasm backend was closed");
   }
 
-  /** Largest magnitude of `count` elements at `address`. */
-  #maxAbs(work: Work, address: number, count: number): number {
-    const elementBytes = floatDTypeBytes(work.header.dtype);
-    let most = 0;
-    for (let at = 0; at < count; at += CHECKED_ELEMENTS) {
-      this.#checkInterrupted();
-      const max = this.#kernels.maxAbs(
-        address + at * elementBytes,
-        Math.min(CHECKED_ELEMENTS, count - at),
-        work.dtype,
-      );
-      if (Number.isNaN(max)) {
-        throw new MatrixError(
-          `Cannot compute the singular values of a ${work.header.shape.join(" x ")} matrix of ` +
-            `${work.header.dtype}: it holds NaN or Infinity`,
-        );
-      }
-      most = Math.max(most, max);
-    }
-    return most;
-  }
-
-  /** The factor by which to multiply the next values, of magnitude up to `max`; rescales what is folded in already. */
-  #factor(work: Work, max: number): number {
-    const floats = work.target === "floats";
-    // As doubles, the other types' values and their squares are well inside the range.
-    if (work.header.dtype !== "F64" && !floats) return 1;
-    if (max > 0) {
-      const headroom = floats ? FLOAT_HEADROOM_BITS : HEADROOM_BITS;
-      const limit = floats ? FLOAT_EXPONENT_LIMIT : Infinity;
-      const exponent = Math.max(-limit, Math.min(limit, exponentOf(max)));
-      if (work.exponent !== null && exponent > work.exponent + headroom) {
-        const { square, ld, order, lengths, product } = work.layout;
-        const factor = 2 ** (2 * (work.exponent - exponent));
-        this.#kernels.scale(square, ld * order, factor);
-        if (floats) {
-          this.#kernels.scale(lengths, order, factor);
-          this.#kernels.scale(product, order, factor);
-        }
-        work.exponent = exponent;
-      }
-      work.exponent ??= exponent;
-    }
-    return 2 ** -(work.exponent ?? 0);
+  /** The factor for the next values, `count` of them at `address`; rescales what is folded in already. */
+  #factor(work: Work, address: number, count: number): number {
+    const { header, target, layout } = work;
+    const max = largestMagnitude(this.#kernels, { header, address, count }, () => this.#checkInterrupted());
+    const floats = target === "floats";
+    return factorFor(work, { max, floats }, (factor) => {
+      const { square, ld, order, lengths, product } = layout;
+      this.#kernels.scale(square, ld * order, factor);
+      if (!floats) return;
+      this.#kernels.scale(lengths, order, factor);
+      this.#kernels.scale(product, order, factor);
+    });
   }
 
   /** Folds in the rows of a tall matrix that have arrived since the last time. */
@@ -219,7 +178,7 @@ export class Solver {
     const block = Math.min(work.layout.blockBytes, work.arrived - work.folded);
     const k = block / rowBytes;
     const address = blockAt(work);
-    const factor = this.#factor(work, this.#maxAbs(work, address, k * n));
+    const factor = this.#factor(work, address, k * n);
     if (work.target === "floats") this.#kernels.packRowsFloats(address, work.dtype, n, k, factor, packed);
     else this.#kernels.packRows(address, work.dtype, n, k, factor, packed);
     this.#foldPacked(work, k);
@@ -233,7 +192,7 @@ export class Solver {
       while (work.folded < work.arrived) this.#foldRows(work);
       return;
     }
-    const factor = this.#factor(work, this.#maxAbs(work, raw, n * m));
+    const factor = this.#factor(work, raw, n * m);
     for (let k0 = 0; k0 < m; k0 += DEPTH) {
       this.#checkInterrupted();
       const k = Math.min(DEPTH, m - k0);
@@ -389,11 +348,4 @@ export function wrongSize(header: MatrixHeader, got: number): RangeError {
     `Cannot read a ${shape[0]} x ${shape[1]} matrix of ${dtype}: ` +
       `expected ${expected} bytes of rows, got ${got > expected ? "at least" : "only"} ${got}`,
   );
-}
-
-/** e such that 2^e <= x < 2^(e + 1), kept within +-1000: a power of two and its inverse are then both finite. */
-export function exponentOf(x: number): number {
-  const bits = new DataView(new ArrayBuffer(8));
-  bits.setFloat64(0, x);
-  return Math.max(-1000, Math.min(1000, ((bits.getUint16(0) >> 4) & 0x7ff) - 1023));
 }

@@ -5,10 +5,23 @@ import * as wasm from "../../backends/wasm/index.ts";
 import type { Backend, MatrixSource } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
 import { spectrumStatistics } from "../../src/snr/estimators.ts";
-import { expectExact, singularValues, testBackend } from "./conformance.ts";
-import { drawMatrix, encode, fixture, matrixOfSpectrum, sourceOf } from "./matrices.ts";
+import { expectExact, expectFast, singularValues, testBackend } from "./conformance.ts";
+import { testFast } from "./fast-conformance.ts";
+import { drawMatrix, drawSpiked, encode, fixture, matrixOfSpectrum, sourceOf } from "./matrices.ts";
 
 testBackend(cpu);
+testBackend(cpu, "fast");
+testFast(cpu, {
+  // Each plan: Gram matrix, all of stage one, its updates.
+  shapes: [
+    [1536, 576],
+    [530, 701],
+    [1301, 1029],
+    [1024, 1301],
+    [1541, 1537],
+  ],
+  order: 520,
+});
 if ((await cuda.availability()).ok) testBackend(cuda);
 
 describe("the onnxruntime-cpu backend, in particular", () => {
@@ -111,6 +124,85 @@ describe("the onnxruntime-cpu backend, in particular", () => {
   });
 });
 
+describe("the onnxruntime-cpu backend, fast, in particular", () => {
+  let fast: Backend;
+  let exact: Backend;
+  let wasmFast: Backend;
+  beforeAll(async () => {
+    fast = await cpu.open({ precision: "fast", threads: 1 });
+    exact = await wasm.open({ precision: "exact", threads: 1 });
+    wasmFast = await wasm.open({ precision: "fast", threads: 1 });
+  });
+  afterAll(() => Promise.all([fast.close(), exact.close(), wasmFast.close()]));
+  const both = async (source: () => MatrixSource) =>
+    [await singularValues(fast, source()), await singularValues(exact, source())] as const;
+
+  it("leaves to wasm's kernels what their shorter sums are better for, to the same bits", async () => {
+    for (const shape of [
+      [300, 200],
+      [900, 800],
+    ] as const) {
+      const source = () => sourceOf(drawMatrix(shape, "BF16", 41), "BF16");
+      expect(await singularValues(fast, source())).toEqual(await singularValues(wasmFast, source()));
+    }
+  });
+
+  // Of the values that stand above the rest, stage one splits off some before it goes on in floats.
+  for (const [what, valueAt] of Object.entries({
+    "a flat spectrum": (share: number) => 1 - 0.9 * share,
+    "values graded by 80, for which stage one takes doubles": (share: number) => 80 ** -share,
+    "a power law": (share: number) => (1 + 1023 * share) ** -0.5,
+    "400 values 20 times above the others": (share: number) => (share < 0.4 ? 1 : 0.05),
+  })) {
+    it(`gives the SNR of ${what}, tall and wide, read once`, async () => {
+      const values = Array.from({ length: 1024 }, (_, i) => valueAt(i / 1023));
+      for (const shape of [
+        [1290, 1024],
+        [1024, 1300],
+      ] as const) {
+        const matrix = matrixOfSpectrum(shape, values, 42);
+        const [actual, expected] = await both(() => sourceOf(matrix, "F32", 100));
+        expect(actual).not.toEqual(expected);
+        expectFast(actual, expected, shape);
+      }
+    });
+  }
+
+  it("gives the SNR of noise with a spike 10 times above its edge, whatever is multiplied", async () => {
+    for (const shape of [
+      [1600, 700],
+      [1400, 1100],
+      [1600, 1601],
+    ] as const) {
+      const spiked = drawSpiked(shape, 1, 43);
+      const matrix = { shape, elements: Float64Array.from(new Float32Array(spiked.elements)) };
+      const [actual, expected] = await both(() => sourceOf(matrix, "F32", 200));
+      expect(actual).not.toEqual(expected);
+      expectFast(actual, expected, shape);
+    }
+  });
+
+  it("has ONNX Runtime's doubles compute what its floats are too coarse for", async () => {
+    const own = await cpu.open({ precision: "exact", threads: 1 });
+    const values = Array.from({ length: 1024 }, (_, i) => (i < 5 ? 1 : 1e-3 * (1 - i / 2048)));
+    const bytes = encode(matrixOfSpectrum([1400, 1024], values, 44), "F32");
+    for (const rereadable of [true, false]) {
+      const source = { shape: [1400, 1024], dtype: "F32", rows: [bytes], rereadable } as const;
+      expect(await singularValues(fast, source)).toEqual(await singularValues(own, source));
+    }
+    await own.close();
+  });
+
+  it("refuses NaN in the last rows of a large matrix, and computes the next one", async () => {
+    const good = drawMatrix([1300, 520], "BF16", 45);
+    const expected = await singularValues(fast, sourceOf(good, "BF16"));
+    const bad = { ...good, elements: good.elements.slice() };
+    bad.elements[1299 * 520] = NaN;
+    await expect(singularValues(fast, sourceOf(bad, "BF16", 100))).rejects.toThrow(MatrixError);
+    expect(await singularValues(fast, sourceOf(good, "BF16", 100))).toEqual(expected);
+  });
+});
+
 describe("the webgpu backend", async () => {
   const { ok } = await webgpu.availability();
 
@@ -207,10 +299,10 @@ describe("productsOf()", () => {
   }
 
   it("adds each form where the sum lies, in place or copied there, and touches nothing else", async () => {
-    const forms = await openForms("cpu");
+    const forms = await openForms({ provider: "cpu", type: "float64", adds: true });
     const [m, n, k] = [7, 5, 9] as const;
     for (const inPlace of [true, false]) {
-      const products = productsOf(forms, inPlace);
+      const products = productsOf(forms, { type: "float64", inPlace });
       for (const form of ["nn", "tn", "nt"] as const) {
         const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 }).buffer;
         const all = new Float64Array(memory);
@@ -230,6 +322,6 @@ describe("productsOf()", () => {
         expect(all.subarray(200 + m * n)).toEqual(before.subarray(200 + m * n));
       }
     }
-    await productsOf(forms, true).release();
+    await productsOf(forms, { type: "float64", inPlace: true }).release();
   });
 });

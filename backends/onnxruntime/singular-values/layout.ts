@@ -3,9 +3,15 @@ import { MatrixError } from "../../../src/errors.ts";
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import type { Kernels } from "../../wasm/kernels.ts";
 import type { MatrixHeader } from "../../wasm/layout.ts";
+import { blocksElements } from "./blocks.ts";
+import type { FloatPlan } from "./float-plan.ts";
 
 /** Rows (tall) or columns (wide) that are decoded and multiplied at once. */
 const DEPTH = 1024;
+/** The same where products are of floats, which add up that many of them: part of the numerics. */
+const FLOAT_DEPTH = 512;
+/** Rows of a block column that are multiplied at once: they stay in the cache from one product to the next. */
+export const ROWS = 1024;
 /** Widest block column; a multiple of every half-bandwidth. */
 const BLOCK = 256;
 /** Trailing matrices up to this order go to panel format: WebAssembly's own products take less than the calls. */
@@ -30,10 +36,16 @@ export interface HybridLayout {
   readonly smallOrder: number;
   readonly smallLd: number;
   readonly raw: number;
+  /** Doubles, or floats. */
   readonly decoded: number;
+  /** A product of floats on its way into a matrix of doubles. */
+  readonly tile: number;
+  /** The Gram matrix, doubles. */
   readonly blocks: number;
   readonly blocksDoubles: number;
-  /** The trailing matrix in panel format, in the place of `raw` and `decoded`. */
+  /** The Gram matrix rounded to floats, for the plan `all`, in the place of `raw`, `decoded` and `tile`. */
+  readonly rounded: number;
+  /** The trailing matrix in panel format, in the same place. */
   readonly panels: number;
   readonly band: number;
   readonly bandDoubles: number;
@@ -45,31 +57,37 @@ export interface HybridLayout {
   readonly right: number;
   readonly diagonal: number;
   readonly beside: number;
+  /**
+   * `order` doubles each, for products of floats: the Gram matrix's diagonal; the probe's vector of signs and what the
+   * matrix makes of it; both of them as stage one turns them. Then `depth` doubles of scratch.
+   */
+  readonly lengths: number;
+  readonly signs: number;
+  readonly image: number;
+  readonly turnedSigns: number;
+  readonly turnedImage: number;
+  readonly scratch: number;
   readonly sizeBytes: number;
-}
-
-/** Bytes before block column `index` of a matrix whose block columns are `width` wide. */
-export function blockColumnOffset(order: number, width: number, index: number): number {
-  return 8 * width * (index * order - (width * index * (index - 1)) / 2);
 }
 
 /**
  * Lays one matrix out.
  *
+ * @param plan - what of it is products of floats, by the processor.
  * @throws MatrixError when it needs more than the 4 GiB that WebAssembly addresses.
  */
-export function layOutHybrid(header: MatrixHeader, kernels: Kernels): HybridLayout {
+export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: FloatPlan): HybridLayout {
+  const floats = plan !== "none";
   const { shape, dtype } = header;
   const n = Math.min(...shape);
   const m = Math.max(...shape);
   const half = kernels.bandWidth();
   const order = Math.ceil(n / half) * half;
-  const depth = Math.ceil(m / Math.ceil(m / DEPTH));
+  const depth = Math.ceil(m / Math.ceil(m / (floats ? FLOAT_DEPTH : DEPTH)));
   const width = Math.min(order, BLOCK);
   const smallOrder = Math.min(order, SMALL_ORDER);
   const smallLd = smallOrder + 8; // no power of two, else all panels fall into the same cache sets
-  const last = Math.ceil(order / width) - 1;
-  const blocksDoubles = blockColumnOffset(order, width, last) / 8 + (order - last * width) ** 2;
+  const blocksDoubles = blocksElements(order, width);
   const bandDoubles = kernels.bandLd() * (order + 1);
 
   let end = Number(kernels.__heap_base.value);
@@ -79,8 +97,11 @@ export function layOutHybrid(header: MatrixHeader, kernels: Kernels): HybridLayo
     return at;
   };
   const raw = take(floatDTypeBytes(dtype) * n * depth);
-  const decoded = take(8 * (order * depth + 4));
-  take(Math.max(0, raw + 8 * smallLd * smallOrder - end));
+  const decoded = take((floats ? 4 : 8) * (order * depth + 4));
+  const tile = floats ? take(4 * Math.max(ROWS * width, order * half)) : 0;
+  const rounded = Math.ceil((raw + 8 * smallLd * smallOrder) / 64) * 64;
+  take(Math.max(0, rounded + (plan === "all" ? 4 * blocksDoubles : 0) - end));
+  const vector = () => take(floats ? 8 * order : 0);
   const layout = {
     n,
     m,
@@ -92,9 +113,11 @@ export function layOutHybrid(header: MatrixHeader, kernels: Kernels): HybridLayo
     smallLd,
     raw,
     decoded,
+    tile,
     blocks: take(8 * blocksDoubles),
     blocksDoubles,
     panels: raw,
+    rounded,
     band: take(8 * bandDoubles),
     bandDoubles,
     workspace: take(8 * kernels.bandWorkspace(order)),
@@ -104,6 +127,12 @@ export function layOutHybrid(header: MatrixHeader, kernels: Kernels): HybridLayo
     right: take(16 * order * half),
     diagonal: take(8 * n),
     beside: take(8 * n),
+    lengths: vector(),
+    signs: vector(),
+    image: vector(),
+    turnedSigns: vector(),
+    turnedImage: vector(),
+    scratch: take(floats ? 8 * depth : 0),
   };
   const sizeBytes = take(64);
   if (sizeBytes <= WASM_BYTES) return { ...layout, sizeBytes };

@@ -1,13 +1,14 @@
 // Products of matrices that lie in a WebAssembly memory, by ONNX Runtime: a graph of one Gemm for each form, whose result
 // is written where the sum was.
 import { InferenceSession, Tensor } from "onnxruntime-node";
+import type { Precision } from "../../../src/backend.ts";
 import { Graph } from "../../../src/onnx/graph.ts";
 import { modelFile } from "../../../src/onnx/model-file.ts";
 import { gemm } from "../../../src/onnx/operators/matrices.ts";
 import { total } from "../../../src/onnx/operators/reductions.ts";
 import { PROVIDERS, type ProviderName } from "../providers.ts";
 
-/** A row-major matrix of doubles at a byte address. */
+/** A row-major matrix at a byte address, of the element type of the products that take it. */
 export interface Place {
   readonly at: number;
   readonly rows: number;
@@ -17,17 +18,26 @@ export interface Place {
 /** A product that is added to something: A B, A^T B or A B^T. */
 export type Form = "nn" | "tn" | "nt";
 
+/** What a product reads, and where it goes. */
+export interface Operands {
+  readonly a: Place;
+  readonly b: Place;
+  readonly c: Place;
+}
+
 /** The products, ready to be called. Owns sessions of ONNX Runtime until released. */
 export interface Products {
   /** Whether they are products of floats: elements rounded to floats, what is added to c a sum of floats. */
   readonly floats: boolean;
   /** c += a b, where `form` says which of the two is transposed. All lie in `memory`; c overlaps neither. */
-  add(
-    form: Form,
-    memory: ArrayBuffer,
-    operands: { readonly a: Place; readonly b: Place; readonly c: Place },
-  ): Promise<void>;
+  add(form: Form, memory: ArrayBuffer, operands: Operands): Promise<void>;
   release(): Promise<void>;
+}
+
+/** Products of matrices that are floats in memory, their sums as well. */
+export interface FloatProducts extends Products {
+  /** c = a b^T */
+  multiply(memory: ArrayBuffer, operands: Operands): Promise<void>;
 }
 
 /**
@@ -38,51 +48,125 @@ export interface Products {
  */
 const FREED_SIDE = 1960;
 
+/** What is multiplied. */
+export type ElementType = "float32" | "float64";
+
 /** A session for each form. */
 export type Forms = Readonly<Record<Form, InferenceSession>>;
 
 /** Loads the graphs, for one thread where they run on the CPU, and looks whether the runtime writes in place. */
 export async function openProducts(provider: ProviderName): Promise<Products> {
-  const forms = await openForms(provider);
-  if (!PROVIDERS[provider].float64) return floatProductsOf(forms);
+  if (!PROVIDERS[provider].float64) {
+    return roundingProductsOf(await openForms({ provider, type: "float32", adds: false }));
+  }
+  const forms = await openForms({ provider, type: "float64", adds: true });
+  return productsOf(forms, { type: "float64", inPlace: await writesInPlace(forms.nn) });
+}
+
+/** The products of one thread. */
+export interface ThreadProducts {
+  /** Of doubles, on the CPU. */
+  readonly products: Products;
+  /** For the Gram matrix: on the device, where there is one. */
+  readonly gramProducts: Products;
+  /** For `fast` on the CPU. */
+  readonly floatProducts: FloatProducts | null;
+  release(): Promise<void>;
+}
+
+/** Opens what a thread needs that computes singular values with that provider. */
+export async function openThreadProducts(
+  provider: ProviderName,
+  precision: Precision,
+): Promise<ThreadProducts> {
   await allocateOnce();
-  return productsOf(forms, await writesInPlace(forms.nn));
+  const forms = await openForms({ provider: "cpu", type: "float64", adds: true });
+  const inPlace = await writesInPlace(forms.nn);
+  const products = productsOf(forms, { type: "float64", inPlace });
+  const gramProducts = provider === "cpu" ? products : await openProducts(provider);
+  const floats = provider === "cpu" && precision === "fast";
+  const floatProducts = floats ? await openFloatProducts(inPlace) : null;
+  return {
+    products,
+    gramProducts,
+    floatProducts,
+    async release() {
+      for (const each of new Set([products, gramProducts, floatProducts])) await each?.release();
+    },
+  };
+}
+
+/** Loads the graphs for products of floats on the CPU; `inPlace` as products of doubles have it. */
+export async function openFloatProducts(inPlace: boolean): Promise<FloatProducts> {
+  const type = "float32";
+  const forms = await openForms({ provider: "cpu", type, adds: true });
+  const product = await openForm("nt", { provider: "cpu", type, adds: false });
+  return {
+    ...productsOf(forms, { type, inPlace }),
+    multiply: (memory, operands) => runInto(product, { memory, type, inPlace, operands }),
+    async release() {
+      await releaseAll(forms);
+      await product.release();
+    },
+  };
+}
+
+/** Which graphs: on what they run, in what they compute, and whether there is a sum that they add to. */
+export interface FormOptions {
+  readonly provider: ProviderName;
+  readonly type: ElementType;
+  readonly adds: boolean;
 }
 
 /** Loads the graphs. */
-export async function openForms(provider: ProviderName): Promise<Forms> {
-  const open = (form: Form) => openForm(form, provider);
+export async function openForms(options: FormOptions): Promise<Forms> {
+  const open = (form: Form) => openForm(form, options);
   return { nn: await open("nn"), tn: await open("tn"), nt: await open("nt") };
 }
 
-/** Products by these graphs; where results are not written in place they are copied there. */
-export function productsOf(forms: Forms, inPlace: boolean): Products {
+/** How products by given graphs compute. */
+export interface ProductsOptions {
+  readonly type: ElementType;
+  /** Whether the runtime writes results where it is told to; else they are copied there. */
+  readonly inPlace: boolean;
+}
+
+/** Products by these graphs, of matrices that have their element type in memory. */
+export function productsOf(forms: Forms, { type, inPlace }: ProductsOptions): Products {
   return {
-    floats: false,
-    async add(form, memory, { a, b, c }) {
-      const sum = tensorAt(memory, c);
-      const feeds = { a: tensorAt(memory, a), b: tensorAt(memory, b), c: sum };
-      if (inPlace) {
-        await forms[form].run(feeds, { y: sum });
-        return;
-      }
-      const { y } = await forms[form].run(feeds);
-      if (!(y?.data instanceof Float64Array))
-        throw new TypeError(`Expected a float64 product, got ${y?.type}`);
-      doublesAt(memory, c).set(y.data);
-    },
+    floats: type === "float32",
+    add: (form, memory, operands) => runInto(forms[form], { memory, type, inPlace, operands }),
     release: () => releaseAll(forms),
   };
 }
 
-/** Products of floats by these graphs, added up in doubles here. */
-function floatProductsOf(forms: Forms): Products {
-  const floatsAt = (memory: ArrayBuffer, place: Place) =>
+/** One product; what it is added to, if anything, lies where the result goes. */
+async function runInto(
+  session: InferenceSession,
+  { memory, type, inPlace, operands }: ProductsOptions & { memory: ArrayBuffer; operands: Operands },
+): Promise<void> {
+  const at = (place: Place) => tensorAt(memory, type, place);
+  const c = at(operands.c);
+  const both = { a: at(operands.a), b: at(operands.b) };
+  const feeds = session.inputNames.length === 3 ? { ...both, c } : both;
+  if (inPlace) {
+    await session.run(feeds, { y: c });
+    return;
+  }
+  const { y } = await session.run(feeds);
+  if (type === "float32" && y?.data instanceof Float32Array) floatsAt(memory, operands.c).set(y.data);
+  else if (type === "float64" && y?.data instanceof Float64Array) doublesAt(memory, operands.c).set(y.data);
+  else throw new TypeError(`Expected a ${type} product, got ${y?.type}`);
+}
+
+/** Products of doubles rounded to floats by these graphs, added up in doubles here. */
+function roundingProductsOf(forms: Forms): Products {
+  const rounded = (memory: ArrayBuffer, place: Place) =>
     new Tensor("float32", new Float32Array(doublesAt(memory, place)), [place.rows, place.columns]);
   return {
     floats: true,
     async add(form, memory, { a, b, c }) {
-      const { y } = await forms[form].run({ a: floatsAt(memory, a), b: floatsAt(memory, b) });
+      const { y } = await forms[form].run({ a: rounded(memory, a), b: rounded(memory, b) });
       if (!(y?.data instanceof Float32Array))
         throw new TypeError(`Expected a float32 product, got ${y?.type}`);
       const sum = doublesAt(memory, c);
@@ -110,15 +194,13 @@ async function allocateOnce(): Promise<void> {
   await session.release();
 }
 
-function openForm(form: Form, provider: ProviderName): Promise<InferenceSession> {
+function openForm(form: Form, { provider, type, adds }: FormOptions): Promise<InferenceSession> {
   const g = new Graph();
-  const { float64 } = PROVIDERS[provider];
-  const type = float64 ? "float64" : "float32";
   const transposeA = form === "tn";
   const transposeB = form === "nt";
   const a = g.input("a", type, transposeA ? ["k", "m"] : ["m", "k"]);
   const b = g.input("b", type, transposeB ? ["n", "k"] : ["k", "n"]);
-  const plus = float64 ? g.input("c", type, ["m", "n"]) : null;
+  const plus = adds ? g.input("c", type, ["m", "n"]) : null;
   g.output("y", gemm(g, [a, b], { transposeA, transposeB, plus }));
   return open(form, g, provider);
 }
@@ -142,10 +224,10 @@ async function writesInPlace(session: InferenceSession): Promise<boolean> {
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 }).buffer;
   const doubles = new Float64Array(memory, 0, 15);
   doubles.set([1, 2, 3, 4, 5, 6, 1, 0, 0, 1, 1, 1, 10, 20, 30]);
-  const sum = tensorAt(memory, { at: 96, rows: 3, columns: 1 });
+  const sum = tensorAt(memory, "float64", { at: 96, rows: 3, columns: 1 });
   const feeds = {
-    a: tensorAt(memory, { at: 0, rows: 3, columns: 2 }),
-    b: tensorAt(memory, { at: 48, rows: 2, columns: 1 }),
+    a: tensorAt(memory, "float64", { at: 0, rows: 3, columns: 2 }),
+    b: tensorAt(memory, "float64", { at: 48, rows: 2, columns: 1 }),
     c: sum,
   };
   await session.run(feeds, { y: sum });
@@ -156,6 +238,13 @@ function doublesAt(memory: ArrayBuffer, { at, rows, columns }: Place): Float64Ar
   return new Float64Array(memory, at, rows * columns);
 }
 
-function tensorAt(memory: ArrayBuffer, place: Place): Tensor {
-  return new Tensor("float64", doublesAt(memory, place), [place.rows, place.columns]);
+function floatsAt(memory: ArrayBuffer, { at, rows, columns }: Place): Float32Array<ArrayBuffer> {
+  return new Float32Array(memory, at, rows * columns);
+}
+
+function tensorAt(memory: ArrayBuffer, type: ElementType, place: Place): Tensor {
+  const dims = [place.rows, place.columns];
+  return type === "float32"
+    ? new Tensor(type, floatsAt(memory, place), dims)
+    : new Tensor(type, doublesAt(memory, place), dims);
 }

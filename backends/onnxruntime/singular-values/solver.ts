@@ -1,32 +1,36 @@
 // All singular values of one matrix after another, as wasm's solver computes them, with the large products by ONNX
-// Runtime. Where squaring has cost too much (wasm/guard.ts), wasm's solver takes over, which needs no Gram matrix.
-import { MatrixError } from "../../../src/errors.ts";
+// Runtime: of floats first where `fast` is asked for. Where squaring has cost too much (wasm/guard.ts), wasm's solver
+// takes over, which needs no Gram matrix.
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
-import { gramSuffices } from "../../wasm/guard.ts";
+import { floatGramSuffices, gramSuffices } from "../../wasm/guard.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../../wasm/kernels.ts";
 import type { MatrixHeader } from "../../wasm/layout.ts";
+import { exponentOf, factorFor, firstExponent, largestMagnitude } from "../../wasm/scaling.ts";
+import { bandEigenvalues, descending, newMemory, reserve, Solver, wrongSize } from "../../wasm/solver.ts";
+import { type FloatPlan, floatPlan } from "./float-plan.ts";
 import {
-  bandEigenvalues,
-  descending,
-  exponentOf,
-  FLOAT_EXPONENT_LIMIT,
-  FLOAT_HEADROOM_BITS,
-  HEADROOM_BITS,
-  newMemory,
-  reserve,
-  Solver,
-  wrongSize,
-} from "../../wasm/solver.ts";
+  addFloatGram,
+  addGram,
+  clearGram,
+  diagonal,
+  gramError,
+  scaleGram,
+  setDiagonal,
+  type Workplace,
+} from "./gram.ts";
 import { type HybridLayout, layOutHybrid } from "./layout.ts";
-import { addGram, largestOfDiagonal, reduceToBand, type StageOne } from "./stage-one.ts";
+import type { ThreadProducts } from "./products.ts";
+import { type Begun, reduceFloatsToBand, reduceToBand } from "./stage-one.ts";
 
-// Of a Gram matrix of float products: what rounding moves a squared singular value by is taken as 2^-22 sigma_1^2, and
-// the sum of the smaller half, hence the SNR, must be known to 1e-4.
+// Of a Gram matrix of a device's float products: what rounding moves a squared singular value by is taken as
+// 2^-22 sigma_1^2, and the sum of the smaller half, hence the SNR, must be known to 1e-4.
 const FLOAT_ROUNDOFF = 2 ** -23;
 const FLOAT_TOLERANCE = 1e-4;
 
 interface Work {
   readonly header: MatrixHeader;
+  /** What of it is products of floats by the processor. */
+  readonly plan: FloatPlan;
   readonly layout: HybridLayout;
   readonly dtype: number;
   readonly sizeBytes: number;
@@ -40,24 +44,21 @@ interface Work {
 /** Owns a WebAssembly memory: `begin`, `append` until all rows are in, `finish`. One call at a time. */
 export class HybridSolver {
   readonly #module: WebAssembly.Module;
-  readonly #products: Pick<StageOne, "gramProducts" | "products">;
+  readonly #products: ThreadProducts;
   readonly #interrupted: () => boolean;
   #memory: WebAssembly.Memory;
   #kernels: Kernels;
   #work: Work | null = null;
-  /** Works on the matrix at hand where its Gram matrix did not suffice. */
-  #exact: Solver | null = null;
+  /** Works on the matrix at hand where its Gram matrix did not suffice, or for which the calls are not worth while. */
+  #delegate: Solver | null = null;
+  /** Of the latter kind: it keeps its memory from one matrix to the next, as long as no other comes between. */
+  #small: Solver | null = null;
 
   /**
    * @param module - the compiled kernels.
-   * @param products - both may be the same.
    * @param interrupted - asked before each product; once true, the work in progress throws an Error.
    */
-  constructor(
-    module: WebAssembly.Module,
-    products: Pick<StageOne, "gramProducts" | "products">,
-    interrupted: () => boolean,
-  ) {
+  constructor(module: WebAssembly.Module, products: ThreadProducts, interrupted: () => boolean) {
     this.#module = module;
     this.#products = products;
     this.#interrupted = interrupted;
@@ -68,26 +69,41 @@ export class HybridSolver {
   /** Starts a matrix, dropping one in progress. Throws MatrixError when it does not fit WebAssembly's 4 GiB. */
   begin(header: MatrixHeader): void {
     this.#work = null;
-    this.#exact = null;
-    const layout = layOutHybrid(header, this.#kernels);
+    this.#delegate = null;
+    const plan = this.#products.floatProducts === null ? "none" : floatPlan(header);
+    if (plan === "wasm") {
+      this.#small ??= new Solver(this.#module, "fast", this.#interrupted);
+      this.#delegate = this.#small;
+      this.#delegate.begin(header);
+      return;
+    }
+    this.#small = null;
+    this.#work = this.#workOn(header, plan, null);
+  }
+
+  /** @param held - the bytes of the whole matrix, where an earlier attempt has them. */
+  #workOn(header: MatrixHeader, plan: FloatPlan, held: Uint8Array | null): Work {
+    const floats = plan !== "none";
+    const layout = layOutHybrid(header, this.#kernels, plan);
     this.#reserve(layout.sizeBytes);
-    this.#kernels.clear(layout.blocks, layout.blocksDoubles);
+    clearGram({ kernels: this.#kernels, layout }, floats);
     const sizeBytes = layout.n * layout.m * floatDTypeBytes(header.dtype);
-    this.#work = {
+    return {
       header,
+      plan,
       layout,
       dtype: DTYPE_NUMBER[header.dtype],
       sizeBytes,
-      held: layout.wide || !header.rereadable ? new Uint8Array(sizeBytes) : null,
+      held: held ?? (layout.wide || !header.rereadable ? new Uint8Array(sizeBytes) : null),
       arrived: 0,
-      exponent: header.dtype === "F64" || this.#floats ? null : 0,
+      exponent: firstExponent(header, floats || this.#deviceFloats),
     };
   }
 
   /** Takes the next bytes, cut anywhere. Throws MatrixError at NaN and Infinity, RangeError at bytes past its end. */
   async append(bytes: Uint8Array): Promise<void> {
-    if (this.#exact !== null) {
-      this.#exact.append(bytes);
+    if (this.#delegate !== null) {
+      this.#delegate.append(bytes);
       return;
     }
     const work = this.#current();
@@ -116,34 +132,40 @@ export class HybridSolver {
    * @throws RangeError when rows are missing; Error when an iteration does not converge.
    */
   async finish(): Promise<Float64Array<ArrayBuffer> | null> {
-    if (this.#exact !== null) return this.#exact.finish();
+    if (this.#delegate !== null) return this.#delegate.finish();
     const work = this.#current();
     const { layout, header } = work;
     if (work.arrived !== work.sizeBytes) throw wrongSize(header, work.arrived);
     if (layout.wide) await this.#foldColumns(work);
     else if (layout.m % layout.depth > 0) await this.#fold(work, layout.m % layout.depth);
-    const values = await this.#fromGram(work);
-    if (this.#suffices(values)) return values;
-
-    this.#work = null;
-    this.#memory = newMemory();
-    this.#kernels = instantiateKernels(this.#module, this.#memory);
-    this.#exact = new Solver(this.#module, "exact", this.#interrupted);
-    this.#exact.begin({ ...header, rereadable: true }, this.#floats ? "gram" : "triangle");
+    const values = work.plan === "none" ? await this.#fromGram(work) : await this.#fromFloatGram(work);
+    if (values !== null) return values;
+    if (work.plan === "none") this.#handOver(header);
+    else this.#work = this.#workOn(header, "none", work.held);
     if (work.held === null) return null;
     for (;;) {
-      this.#exact.append(work.held);
-      const exact = this.#exact.finish();
-      if (exact !== null) return exact;
+      await this.append(work.held);
+      const next = await this.finish();
+      if (next !== null) return next;
     }
   }
 
-  get #floats(): boolean {
+  /** Has wasm's solver compute the matrix, whose rows come again. */
+  #handOver(header: MatrixHeader): void {
+    this.#work = null;
+    this.#memory = newMemory();
+    this.#kernels = instantiateKernels(this.#module, this.#memory);
+    this.#delegate = new Solver(this.#module, "exact", this.#interrupted);
+    this.#delegate.begin({ ...header, rereadable: true }, this.#deviceFloats ? "gram" : "triangle");
+  }
+
+  /** Whether the Gram matrix is made on a device that has no doubles. */
+  get #deviceFloats(): boolean {
     return this.#products.gramProducts.floats;
   }
 
   #suffices(values: Float64Array): boolean {
-    return this.#floats
+    return this.#deviceFloats
       ? gramSuffices(values, { tolerance: FLOAT_TOLERANCE, roundoff: FLOAT_ROUNDOFF })
       : gramSuffices(values);
   }
@@ -160,16 +182,17 @@ export class HybridSolver {
     this.#kernels = instantiateKernels(this.#module, memory);
   }
 
-  #stageOne(work: Work): StageOne {
+  #workplace(work: Work): Workplace {
     return {
       kernels: this.#kernels,
-      ...this.#products,
       memory: this.#memory.buffer,
       layout: work.layout,
-      checkInterrupted: () => {
-        if (this.#interrupted()) throw new Error("The backend was closed");
-      },
+      checkInterrupted: () => this.#checkInterrupted(),
     };
+  }
+
+  #checkInterrupted(): void {
+    if (this.#interrupted()) throw new Error("The backend was closed");
   }
 
   /** Folds in the columns of a wide matrix, all of whose rows are held. */
@@ -189,57 +212,84 @@ export class HybridSolver {
 
   /** Folds in the `depth` rows (tall) or columns (wide) that stand in the area of undecoded bytes. */
   async #fold(work: Work, depth: number): Promise<void> {
-    const { layout, dtype } = work;
+    const { layout, dtype, plan } = work;
     const { raw, decoded, n, order, wide } = layout;
-    const factor = this.#factor(work, this.#maxAbs(work, n * depth));
-    if (wide) this.#kernels.decode(raw, dtype, n * depth, factor, decoded);
-    else this.#kernels.decodeTransposed(raw, dtype, n, depth, factor, decoded);
-    this.#kernels.clear(decoded + 8 * n * depth, (order - n) * depth);
-    await addGram(this.#stageOne(work), depth);
-  }
-
-  #maxAbs({ layout, dtype, header }: Work, count: number): number {
-    const max = this.#kernels.maxAbs(layout.raw, count, dtype);
-    if (!Number.isNaN(max)) return max;
-    throw new MatrixError(
-      `Cannot compute the singular values of a ${header.shape.join(" x ")} matrix of ${header.dtype}: it holds NaN or Infinity`,
-    );
-  }
-
-  /** The factor by which to multiply the next values, of magnitude up to `max`; rescales what is folded in already. */
-  #factor(work: Work, max: number): number {
-    // As doubles, the other types' values and their squares are well inside the range.
-    if (work.header.dtype !== "F64" && !this.#floats) return 1;
-    if (max > 0) {
-      const limit = this.#floats ? FLOAT_EXPONENT_LIMIT : Infinity;
-      const exponent = Math.max(-limit, Math.min(limit, exponentOf(max)));
-      const headroom = this.#floats ? FLOAT_HEADROOM_BITS : HEADROOM_BITS;
-      if (work.exponent !== null && exponent > work.exponent + headroom) {
-        const { blocks, blocksDoubles } = work.layout;
-        this.#kernels.scale(blocks, blocksDoubles, 2 ** (2 * (work.exponent - exponent)));
-        work.exponent = exponent;
-      }
-      work.exponent ??= exponent;
+    const kernels = this.#kernels;
+    const factor = this.#factor(work, n * depth);
+    const { floatProducts, gramProducts } = this.#products;
+    if (plan !== "none" && floatProducts !== null) {
+      if (wide) kernels.decodeFloats(raw, dtype, n * depth, factor, decoded);
+      else kernels.decodeTransposedFloats(raw, dtype, n, depth, factor, decoded);
+      new Float32Array(this.#memory.buffer, decoded + 4 * n * depth, (order - n) * depth).fill(0);
+      await addFloatGram(this.#workplace(work), floatProducts, depth);
+      return;
     }
-    return 2 ** -(work.exponent ?? 0);
+    if (wide) kernels.decode(raw, dtype, n * depth, factor, decoded);
+    else kernels.decodeTransposed(raw, dtype, n, depth, factor, decoded);
+    kernels.clear(decoded + 8 * n * depth, (order - n) * depth);
+    await addGram(this.#workplace(work), gramProducts, depth);
   }
 
-  async #fromGram(work: Work): Promise<Float64Array<ArrayBuffer>> {
-    const { layout, exponent } = work;
-    const stage = this.#stageOne(work);
-    const { n, blocks, blocksDoubles, band, bandDoubles, diagonal, beside } = layout;
-    const max = largestOfDiagonal(stage);
-    if (max === 0) return new Float64Array(n);
-    const half = Math.floor(exponentOf(max) / 2); // an even power of two: its root is one as well
-    this.#kernels.scale(blocks, blocksDoubles, 2 ** (-2 * half));
-    await reduceToBand(stage);
-    const tridiagonal = { n, band, bandDoubles, diagonal, beside };
-    const eigenvalues = bandEigenvalues(
-      this.#kernels,
-      this.#memory.buffer,
-      tridiagonal,
-      stage.checkInterrupted,
+  /** The factor for the `count` values in the area of undecoded bytes; rescales what is folded in already. */
+  #factor(work: Work, count: number): number {
+    const { header, layout } = work;
+    const checkInterrupted = () => this.#checkInterrupted();
+    const max = largestMagnitude(this.#kernels, { header, address: layout.raw, count }, checkInterrupted);
+    const floats = work.plan !== "none";
+    return factorFor(work, { max, floats: floats || this.#deviceFloats }, (factor) =>
+      scaleGram({ kernels: this.#kernels, layout }, { factor, floats }),
     );
-    return descending(eigenvalues, (value) => Math.sqrt(Math.max(value, 0)), half + (exponent ?? 0));
+  }
+
+  /** The values, or null when they may be too coarse. */
+  async #fromGram(work: Work): Promise<Float64Array<ArrayBuffer> | null> {
+    const place = this.#workplace(work);
+    const exponent = this.#normalize(work);
+    if (exponent === null) return new Float64Array(work.layout.n);
+    await reduceToBand(place, this.#products.products);
+    const values = this.#valuesOfBand(work, exponent);
+    return this.#suffices(values) ? values : null;
+  }
+
+  /** The same from products of floats, as far as the plan goes and what it gave is accurate enough. */
+  async #fromFloatGram(work: Work): Promise<Float64Array<ArrayBuffer> | null> {
+    const { products, floatProducts } = this.#products;
+    const place = this.#workplace(work);
+    setDiagonal(place);
+    const exponent = this.#normalize(work);
+    if (exponent === null) return new Float64Array(work.layout.n);
+    const gram = gramError(place, exponent);
+    let begun: Begun | null = null;
+    if (floatProducts !== null && (work.plan === "updates" || work.plan === "all")) {
+      const stage = { plan: work.plan, products, floatProducts };
+      const reduction = await reduceFloatsToBand(place, stage, exponent);
+      const values = this.#valuesOfBand(work, exponent);
+      if (floatGramSuffices(values, reduction.error)) return values;
+      begun = reduction.begun;
+      if (begun === null || !floatGramSuffices(values, gram)) return null;
+    }
+    await reduceToBand(place, products, begun);
+    const values = this.#valuesOfBand(work, exponent);
+    return floatGramSuffices(values, gram) ? values : null;
+  }
+
+  /**
+   * Scales the Gram matrix to have its largest element near 1.
+   *
+   * @returns e for a matrix that is 4^-e times what belongs to the bytes; null when it is zero.
+   */
+  #normalize(work: Work): number | null {
+    const { layout, exponent, plan } = work;
+    const max = diagonal(this.#workplace(work)).reduce((most, x) => Math.max(most, x), 0);
+    if (max === 0) return null;
+    const half = Math.floor(exponentOf(max) / 2); // an even power of two: its root is one as well
+    scaleGram({ kernels: this.#kernels, layout }, { factor: 2 ** (-2 * half), floats: plan !== "none" });
+    return half + (exponent ?? 0);
+  }
+
+  #valuesOfBand({ layout }: Work, exponent: number): Float64Array<ArrayBuffer> {
+    const checkInterrupted = () => this.#checkInterrupted();
+    const eigenvalues = bandEigenvalues(this.#kernels, this.#memory.buffer, layout, checkInterrupted);
+    return descending(eigenvalues, (value) => Math.sqrt(Math.max(value, 0)), exponent);
   }
 }

@@ -11,12 +11,12 @@ import {
   type WorkerStart,
 } from "../../wasm/protocol.ts";
 import type { ProviderName } from "../providers.ts";
-import { openProducts } from "./products.ts";
+import { openThreadProducts } from "./products.ts";
 import { HybridSolver } from "./solver.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("worker.js is started by the onnxruntime backend, not by hand");
-const { staging, provider }: WorkerStart & { readonly provider: ProviderName } = workerData;
+const { staging, precision, provider }: WorkerStart & { readonly provider: ProviderName } = workerData;
 const control = new Int32Array(staging, 0, 1);
 const reply = (message: Reply) => port.postMessage(message);
 
@@ -26,14 +26,11 @@ interface Opened {
 }
 
 async function open(): Promise<Opened> {
-  const products = await openProducts("cpu");
-  const gramProducts = provider === "cpu" ? products : await openProducts(provider);
+  const products = await openThreadProducts(provider, precision);
   const interrupted = () => Atomics.load(control, CLOSED_WORD) === 1;
   return {
-    solver: new HybridSolver(compileKernels().module, { gramProducts, products }, interrupted),
-    async release() {
-      for (const each of new Set([products, gramProducts])) await each.release();
-    },
+    solver: new HybridSolver(compileKernels().module, products, interrupted),
+    release: () => products.release(),
   };
 }
 

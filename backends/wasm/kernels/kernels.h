@@ -30,6 +30,9 @@ typedef v128_t pair;  // two doubles
 // The lower and the upper two of four floats, as doubles.
 #define PROMOTE_LOW(v) wasm_f64x2_promote_low_f32x4(v)
 #define PROMOTE_HIGH(v) wasm_f64x2_promote_low_f32x4(wasm_i32x4_shuffle(v, v, 2, 3, 2, 3))
+// Four doubles as floats.
+#define DEMOTE(low, high) \
+  wasm_i32x4_shuffle(wasm_f32x4_demote_f64x2_zero(low), wasm_f32x4_demote_f64x2_zero(high), 0, 1, 4, 5)
 // c + a * b and c - a * b. The plain build rounds twice, the same bits everywhere; the relaxed one once, where the processor can.
 #ifdef __wasm_relaxed_simd__
 #define FMA(a, b, c) wasm_f64x2_relaxed_madd(a, b, c)
