@@ -1,5 +1,6 @@
 // Blocks of long columns in WebAssembly memory, and what linear algebra does with them.
 import type { KernelMemory } from "./kernel-memory.ts";
+import { ROTATED_ROWS } from "./svd-plan.ts";
 
 const MAX_SWEEPS = 60;
 
@@ -55,6 +56,23 @@ export function multiply(memory: KernelMemory, x: Columns, c: Columns, out: Colu
   kernels.scale(out.at, out.ld * out.count, -1);
 }
 
+/** Replaces X by its product with C, which has no more columns, a few rows at a time. */
+export function rotate(memory: KernelMemory, x: Columns, c: Columns, scratch: number): Columns {
+  const { kernels } = memory;
+  for (let row = 0; row < x.ld; row += ROTATED_ROWS) {
+    const some = Math.min(ROTATED_ROWS, x.ld - row);
+    const from = x.at + 8 * row;
+    kernels.clear(scratch, some * c.count);
+    kernels.subtractProducts(from, x.ld, x.count, scratch, some, c.count, some, c.at, c.ld);
+    const product = memory.doubles(scratch, some * c.count);
+    for (let j = 0; j < c.count; j++) {
+      const out = memory.doubles(from + 8 * x.ld * j, some);
+      for (let i = 0; i < some; i++) out[i] = -(product[j * some + i] ?? 0);
+    }
+  }
+  return someColumns(x, c.count);
+}
+
 /** X -= V B^T Y. With B = V and Y = X it takes away what lies in the span of V. */
 export function subtractSpan(
   memory: KernelMemory,
@@ -103,4 +121,26 @@ export function jacobi(
       columns.set(before.subarray(from * ld, (from + 1) * ld), to * ld);
   }
   return Float64Array.from(order, (i) => lengths[i] ?? 0);
+}
+
+/**
+ * Eigenvalues, descending, and eigenvectors of a small symmetric matrix, which is overwritten; `vectors` takes the
+ * latter in that order.
+ *
+ * @param scratch - address of four doubles for each column.
+ * @throws Error when QL does not converge.
+ */
+export function symmetricEigen(
+  memory: KernelMemory,
+  { t, vectors, scratch }: { readonly t: Columns; readonly vectors: Columns; readonly scratch: number },
+): Float64Array<ArrayBuffer> {
+  const { ld, count } = t;
+  const failed = memory.kernels.symmetricEigen(t.at, count, ld, scratch, vectors.at, scratch + 8 * count);
+  if (failed !== 0) throw new Error(`QL did not converge on a symmetric matrix of order ${count}`);
+  const values = memory.doubles(scratch, count).slice();
+  const order = [...values.keys()].sort((a, b) => (values[b] ?? 0) - (values[a] ?? 0));
+  const columns = elementsOf(memory, vectors);
+  const before = columns.slice();
+  for (const [to, from] of order.entries()) columns.set(before.subarray(from * ld, (from + 1) * ld), to * ld);
+  return Float64Array.from(order, (i) => values[i] ?? 0);
 }

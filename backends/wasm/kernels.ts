@@ -74,45 +74,23 @@ export interface Kernels {
     work: number,
   ): void;
   bidiagonalValues(n: number, diagonal: number, above: number, work: number): number;
-  sketchImages(
+  sketch(
     at: number,
     dtype: number,
     n: number,
     rows: number,
     factor: number,
     basis: number,
-    panels: number,
+    ldBasis: number,
+    vectors: number,
+    more: number,
     images: number,
-    packed: number,
-  ): void;
-  sketchAdd(
-    at: number,
-    dtype: number,
-    n: number,
-    rows: number,
-    factor: number,
-    images: number,
-    panels: number,
     sums: number,
-    packed: number,
+    ldSums: number,
+    decoded: number,
   ): void;
-  columnsToPanels(
-    x: number,
-    ld: number,
-    rows: number,
-    count: number,
-    panels: number,
-    panelRows: number,
-  ): void;
-  panelsToColumns(
-    panels: number,
-    panelRows: number,
-    rows: number,
-    count: number,
-    x: number,
-    ld: number,
-  ): void;
-  addTiles(tiles: number, n: number, count: number, x: number, ld: number): void;
+  columnsToPanels(x: number, ld: number, rows: number, count: number, panels: number): void;
+  panelsToColumns(panels: number, rows: number, count: number, x: number, ld: number): void;
   innerProducts(
     v: number,
     ld: number,
@@ -136,8 +114,10 @@ export interface Kernels {
     ldCoefficients: number,
   ): void;
   columnNorm(x: number, n: number): number;
+  dot(x: number, y: number, n: number): number;
   combine(a: number, x: number, b: number, y: number, c: number, z: number, n: number): void;
   orthonormalize(x: number, ld: number, rows: number, n: number, column: number, r: number): void;
+  symmetricEigen(a: number, n: number, ld: number, values: number, vectors: number, work: number): number;
   jacobiSweep(g: number, rotation: number, order: number, ld: number, squares: number): number;
   decodeTransposed(at: number, dtype: number, n: number, k: number, factor: number, out: number): void;
   decode(at: number, dtype: number, count: number, factor: number, out: number): void;
@@ -218,16 +198,16 @@ const FUNCTIONS = [
   "qrAdd",
   "bidiagonalize",
   "bidiagonalValues",
-  "sketchImages",
-  "sketchAdd",
+  "sketch",
   "columnsToPanels",
   "panelsToColumns",
-  "addTiles",
   "innerProducts",
   "subtractProducts",
   "columnNorm",
+  "dot",
   "combine",
   "orthonormalize",
+  "symmetricEigen",
   "jacobiSweep",
   "decodeTransposed",
   "decode",

@@ -1,5 +1,5 @@
-// Hands a matrix out in blocks of rows in shared memory, as often as it is asked to: read again where the source allows
-// that, else held undecoded from the first time.
+// Hands a matrix out in blocks of rows in shared memory, as often as it is asked to: once where the workers hold it, else
+// read again where the source allows that, or held here undecoded from the first time.
 import type { MatrixSource } from "../../src/backend.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import type { RowBlock } from "./row-products.ts";
@@ -30,7 +30,7 @@ export class RowFeed {
     this.#blockBytes = plan.blockRows * rowBytes;
     this.#totalBytes = plan.shape[0] * rowBytes;
     this.#slots = SLOTS_PER_WORKER * workers;
-    this.#holds = matrix.rereadable !== true;
+    this.#holds = matrix.rereadable !== true && !plan.held;
     this.#buffer = new SharedArrayBuffer(
       this.#holds ? this.#totalBytes : Math.min(plan.blocks, this.#slots) * this.#blockBytes,
     );

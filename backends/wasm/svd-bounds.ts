@@ -2,29 +2,61 @@
 //
 // In bases [U U'] and [V V'] of the whole spaces, A is blkdiag(S, F) + E: F = U'^T A V' is what is left, and every entry
 // of E is one of R = A V - U S or of T = A^T U - V S. Weyl's theorem then compares the singular values of A with those of
-// blkdiag(S, F). The norm of F is bounded with lemma 4.1 of Halko, Martinsson and Tropp (Finding structure with
-// randomness, 2011): for standard normal vectors w_1 .. w_r and any alpha > 1,
-//   |B| <= alpha sqrt(2 / pi) max |B w_i|   but for a chance of alpha^-r,
-// applied to B = T_d(2 F^T F / c - 1), T_d the Chebyshev polynomial: above c it grows so fast that the factor before the
-// maximum, taken back through T_d, comes down to a few per cent.
+// blkdiag(S, F). F is no larger than A V', whose square's largest eigenvalue lambda, with the unit vector x, is bounded so:
+// of a block W of r standard normal vectors |x^T W|^2 is a chi-square of r degrees of freedom, below DELTA^2 but for a
+// chance of 1e-10. A polynomial p of the square makes x^T p W = p(lambda) x^T W, hence |p(lambda)| DELTA <= |p W|, for
+// every p at once. Those that Lanczos' recurrence over W finds, as one long vector, grow fastest above the spectrum.
 
-/** Random vectors that probe what is left: a whole number of panels. */
-export const PROBES = 12;
-/** Degrees up to which the probes are multiplied; each is one more look, at which the lemma may fail. */
-export const PROBE_DEGREES = 16;
+/** Random vectors that probe what is left. */
+export const PROBES = 8;
 const FAILURE = 1e-10;
-const FACTOR = (PROBE_DEGREES / FAILURE) ** (1 / PROBES) * Math.sqrt(2 / Math.PI);
+/** P(chi-square of r degrees <= d^2) <= (d^2 / 2)^(r / 2) / (r / 2)!, r even. */
+const DELTA = Math.sqrt(2 * (FAILURE * factorial(PROBES / 2)) ** (2 / PROBES));
+const BISECTIONS = 100;
 
-/**
- * An upper bound on |F|.
- *
- * @param largest - the maximum of |T_d(2 F^T F / c - 1) w| over the probes.
- * @param c - any positive number that does not depend on the probes.
- */
-export function normBound(largest: number, degree: number, c: number): number {
-  const growth = FACTOR * largest; // the norm of B; T_d(x) <= 1 says x <= 1
-  const x = growth <= 1 ? 1 : Math.cosh(Math.acosh(growth) / degree);
-  return Math.sqrt((c * (1 + x)) / 2);
+function factorial(n: number): number {
+  return n <= 1 ? 1 : n * factorial(n - 1);
+}
+
+/** Lanczos' recurrence X_{j + 1} b_j = B X_j - a_j X_j - b_{j - 1} X_{j - 1} over blocks of length 1, X_0 = W / length. */
+export interface Recurrence {
+  /** |W|, the root of the sum of all squares. */
+  readonly length: number;
+  readonly a: readonly number[];
+  readonly b: readonly number[];
+}
+
+/** An upper bound on the largest eigenvalue of B, symmetric and not negative, from as many steps as were made. */
+export function eigenvalueBound(recurrence: Recurrence): number {
+  const { a, b } = recurrence;
+  let high = Math.max(Number.MIN_VALUE, ...a.map(Math.abs), ...b);
+  while (high < Infinity && !isAbove(high, recurrence)) high *= 2;
+  let low = 0;
+  for (let i = 0; i < BISECTIONS && high - low > 2 ** -40 * high; i++) {
+    const middle = (low + high) / 2;
+    if (isAbove(middle, recurrence)) high = middle;
+    else low = middle;
+  }
+  return high;
+}
+
+/** Whether no eigenvalue is x: above all zeros the polynomials grow, and one has grown past what it may be at an eigenvalue. */
+function isAbove(x: number, { length, a, b }: Recurrence): boolean {
+  const most = length / DELTA;
+  let [before, value, largest] = [0, 1, 1];
+  for (const [j, each] of a.entries()) {
+    const next = (x - each) * value - (b[j - 1] ?? 0) * before;
+    if (!(next > 0)) return false;
+    before = value;
+    value = Math.min(next / (b[j] ?? 0), Number.MAX_VALUE);
+    largest = Math.max(largest, value);
+  }
+  return largest > most;
+}
+
+/** The same from the length of A W alone. */
+export function normBound(length: number): number {
+  return length / DELTA;
 }
 
 /** What is known of approximate triplets. */
@@ -62,7 +94,7 @@ export function valueBounds({ s, left, right, rest }: Residuals): Float64Array<A
   });
 }
 
-/** An upper bound on |A - U S V^T|: |F| and E. */
-export function residualNormBound({ left, right, rest }: Residuals): number {
-  return rest + Math.hypot(...left, ...right);
+/** An upper bound on |A - U S V^T| of the first `rank` triplets: the others or F, and E. */
+export function residualNormBound({ s, left, right, rest }: Residuals, rank: number): number {
+  return Math.max(s[rank] ?? 0, rest) + Math.hypot(...left, ...right);
 }

@@ -1,13 +1,15 @@
 // A worker's side of a truncated SVD: every worker multiplies its slices of rows, the first also leads the iteration.
 import type { TruncatedSvd } from "../../src/backend-svd.ts";
-import { type RowBlock, RowProducts, type Share } from "./row-products.ts";
-import { type Passes, SubspaceIteration, type SubspaceWork } from "./subspace.ts";
-import type { Pass } from "./svd-plan.ts";
+import { type RowBlock, RowProducts } from "./row-products.ts";
+import { type LeaderWork, SvdLeader } from "./svd-leader.ts";
+import type { Passes } from "./svd-passes.ts";
+import type { Pass, Share } from "./svd-plan.ts";
 
 /** What a worker is asked to do. */
 export type SvdStep =
-  | { readonly kind: "begin"; readonly work: SubspaceWork; readonly share: Share }
+  | { readonly kind: "begin"; readonly work: LeaderWork; readonly share: Share }
   | { readonly kind: "examine"; readonly rows: RowBlock }
+  /** Begins a pass over 2^-exponent A; with rows that are held, also makes and ends it. */
   | { readonly kind: "pass"; readonly pass: Pass; readonly exponent: number }
   | { readonly kind: "rows"; readonly rows: RowBlock }
   | { readonly kind: "passed" }
@@ -30,7 +32,7 @@ const DONE: SvdAnswer = { kind: "done" };
 export class SvdWorker {
   readonly #module: WebAssembly.Module;
   readonly #check: () => void;
-  #work: SubspaceWork | null = null;
+  #work: LeaderWork | null = null;
   #products: RowProducts | null = null;
   #passes: Passes<TruncatedSvd> | null = null;
 
@@ -54,6 +56,9 @@ export class SvdWorker {
         return { kind: "largest", magnitude: begun(this.#products).examine(step.rows) };
       case "pass":
         begun(this.#products).begin(step.pass, 2 ** -step.exponent);
+        if (!begun(this.#work).plan.held) return DONE;
+        begun(this.#products).addHeld(this.#check);
+        begun(this.#products).end();
         return DONE;
       case "rows":
         begun(this.#products).add(step.rows);
@@ -62,7 +67,7 @@ export class SvdWorker {
         begun(this.#products).end();
         return DONE;
       case "lead":
-        this.#passes = new SubspaceIteration(this.#module, begun(this.#work), this.#check).run(step.exponent);
+        this.#passes = new SvdLeader(this.#module, begun(this.#work), this.#check).run(step.exponent);
         return this.#advance();
       case "advance":
         return this.#advance();

@@ -5,7 +5,7 @@ import { MatrixError } from "../../src/errors.ts";
 import type { PoolWorker } from "./pool-worker.ts";
 import { RowFeed } from "./row-feed.ts";
 import type { RowBlock } from "./row-products.ts";
-import { type Pass, type SvdPlan, shareSvdMemory } from "./svd-plan.ts";
+import { type Pass, type SvdPlan, shareSvdMemory, workerOf } from "./svd-plan.ts";
 import type { SvdAnswer, SvdStep } from "./svd-worker.ts";
 
 /** A float64 matrix is scaled to have its largest element near 1: products neither overflow nor vanish. */
@@ -31,7 +31,7 @@ export async function computeSvd(
   /** Reads the matrix once. */
   const read = (step: (rows: RowBlock) => SvdStep) =>
     feed.read(async (rows) => {
-      const worker = workers[(rows.block % plan.slices) % workers.length] ?? lead;
+      const worker = workers[workerOf(plan, rows.block, workers.length)] ?? lead;
       return worker.ask(step(rows));
     });
   try {
@@ -41,8 +41,10 @@ export async function computeSvd(
     const exponent = exponentOf(largest);
     const make = async (pass: Pass): Promise<SvdAnswer> => {
       await all(() => ({ kind: "pass", pass, exponent }));
-      await read((rows) => ({ kind: "rows", rows }));
-      await all(() => ({ kind: "passed" }));
+      if (!plan.held) {
+        await read((rows) => ({ kind: "rows", rows }));
+        await all(() => ({ kind: "passed" }));
+      }
       return lead.ask({ kind: "advance" });
     };
     let answer = await lead.ask({ kind: "lead", exponent });

@@ -121,16 +121,6 @@ EXPORT(orthonormalize) void orthonormalize(double *x, int ld, int rows, int n, i
   scale(1 / left, v, n);
 }
 
-// x = c x - s y, y = s x + c y; n even.
-static NOINLINE void rotate(double *x, double *y, int n, double c, double s) {
-  const pair cs = wasm_f64x2_splat(c), sn = wasm_f64x2_splat(s);
-  for (int i = 0; i < n; i += 2) {
-    pair a = LOAD(x + i), b = LOAD(y + i);
-    STORE(x + i, SUB(MUL(cs, a), MUL(sn, b)));
-    STORE(y + i, ADD(MUL(sn, a), MUL(cs, b)));
-  }
-}
-
 // One sweep of one-sided Jacobi (Hestenes, 1958) over the columns of the order x order matrix g, ld even; j takes the
 // same rotations. squares: order doubles of scratch. Returns how many pairs were not orthogonal yet.
 EXPORT(jacobiSweep) int jacobi_sweep(double *g, double *j, int order, int ld, double *squares) {

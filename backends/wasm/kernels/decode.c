@@ -90,16 +90,16 @@ EXPORT(maxAbs) double max_abs(const char *p, int count, int dtype) {
   return x + 0 * x;
 }
 
-// Tall: a is k x n, row-major with rows of ld elements; panel p holds columns 4p .. 4p + 3: out[(p * k + i) * 4 + c].
+// Tall: a is k x n, row-major and contiguous; panel p holds columns 4p .. 4p + 3: out[(p * k + i) * 4 + c].
 // Eight panels at a time: whole cache lines are read, and only eight streams are written.
-static inline __attribute__((always_inline)) void pack_rows_as(const char *a, int ld, int n, int k, double factor,
+static inline __attribute__((always_inline)) void pack_rows_as(const char *a, int n, int k, double factor,
                                                                double *out, int dtype) {
   const int bytes = element_bytes(dtype), panels = (n + 3) / 4;
   const pair f = wasm_f64x2_splat(factor);
   for (int p0 = 0; p0 < panels; p0 += 8) {
     int p1 = min_int(p0 + 8, panels);
     for (int i = 0; i < k; i++) {
-      const char *row = a + ((long)i * ld + p0 * 4) * bytes;
+      const char *row = a + ((long)i * n + p0 * 4) * bytes;
       double *o = out + ((long)p0 * k + i) * 4;
       for (int p = p0; p < p1; p++, row += 4 * bytes, o += (long)k * 4) {
         pair low, high;
@@ -112,19 +112,13 @@ static inline __attribute__((always_inline)) void pack_rows_as(const char *a, in
   }
 }
 
-// Columns j0 .. j0 + n - 1 of k rows of ld elements.
-void pack_some_rows(const char *a, int dtype, int ld, int j0, int n, int k, double factor, double *out) {
-  a += (long)j0 * element_bytes(dtype);
-  switch (dtype) {
-    case F64: pack_rows_as(a, ld, n, k, factor, out, F64); break;
-    case F32: pack_rows_as(a, ld, n, k, factor, out, F32); break;
-    case F16: pack_rows_as(a, ld, n, k, factor, out, F16); break;
-    default: pack_rows_as(a, ld, n, k, factor, out, BF16);
-  }
-}
-
 EXPORT(packRows) void pack_rows(const char *a, int dtype, int n, int k, double factor, double *out) {
-  pack_some_rows(a, dtype, n, 0, n, k, factor, out);
+  switch (dtype) {
+    case F64: pack_rows_as(a, n, k, factor, out, F64); break;
+    case F32: pack_rows_as(a, n, k, factor, out, F32); break;
+    case F16: pack_rows_as(a, n, k, factor, out, F16); break;
+    default: pack_rows_as(a, n, k, factor, out, BF16);
+  }
 }
 
 // Wide: a is n x m, row-major and whole; panel p holds columns k0 .. k0 + k - 1 of rows 4p .. 4p + 3, that is four

@@ -57,6 +57,7 @@ static inline int min_int(int a, int b) { return a < b ? a : b; }
 
 // tile.c: c is one 4 x 4 tile, column-major; a and b are packed panels of k rows of 4, k >= 1.
 void tile_add(const double *a, const double *b, double *c, int k);
+void tile_add_strided(const double *a, int lda, const double *b, double *c, int ldc, int k);
 void tile_subtract_mirrored(const double *a, const double *b, double *c, double *t, int k);
 
 // vector.c
@@ -65,6 +66,7 @@ void axpy(double a, const double *x, double *y, int n);
 void scale(double a, double *x, int n);
 double householder(double *x, int n, double *beta);
 void dot_4x2(const double *v, int ldv, const double *x, const double *y, int n, double *out);
+void rotate(double *x, double *y, int n, double c, double s);
 void subtract_4x2(const double *v, int ldv, double *x, double *y, int n, const double *w);
 
 // reflectors.c: eight Householder reflectors at once, I - V T V^T with T 8 x 8, upper, column-major.

@@ -1,67 +1,83 @@
 // Products of a matrix and of its transpose with a few vectors, a block of rows at a time, and the moves between columns
-// and packed panels. y: ceil(count / 4) panels of rows4 x 4, rows4 = rows padded to a multiple of 4. z: for each four
-// vectors ceil(n / 4) tiles of 4 x 4, a tile's columns belonging to the vectors.
-#include "kernels.h"
+// and packed panels. Vectors are columns, their number a multiple of 4; y: for each four of them a panel of rows4 x 4,
+// rows4 = rows padded to a multiple of 4.
+#include "decode.h"
 
-#define DEPTH 256  // columns packed at once: the tiles' operands stay in the cache
+#define CHUNK 256      // columns multiplied at once: those of the vectors stay in the first cache
+#define DECODED 65536  // doubles decoded at once, and their padding below: they stay in the second cache
+#define NARROW 2048    // up to here, whole rows are decoded once for both products
 
-void pack_columns(const char *a, int dtype, int n, int m, int k0, int k, double factor, double *out);
-void pack_some_rows(const char *a, int dtype, int ld, int j0, int n, int k, double factor, double *out);
+void decode(const char *a, int dtype, int count, double factor, double *out);
 
 static inline int padded4(int x) { return (x + 3) & ~3; }
 
-// y = factor A Q for the rows x n block a, undecoded; q: panels of n x 4; packed: DEPTH * rows4 doubles of scratch.
-EXPORT(sketchImages) void sketch_images(const char *a, int dtype, int n, int rows, double factor, const double *q,
-                                        int panels, double *y, double *packed) {
+// Rows of n elements, of which columns j0 .. j0 + w - 1 go to out, ld doubles apart.
+static void decode_rows(const char *a, int dtype, int n, int rows, int j0, int w, double factor, double *out, int ld) {
+  const unsigned long bytes = element_bytes(dtype);
+  for (int i = 0; i < rows; i++) decode(a + ((unsigned long)i * n + j0) * bytes, dtype, w, factor, out + (long)i * ld);
+}
+
+// y += D Q for w columns of decoded rows, all padded with zeros to fours; the rows of y past the last are anything.
+static void add_images(const double *d, int ld, int rows, int w, const double *q, int ldq, int vectors, double *y,
+                       int panel) {
+  for (int k0 = 0; k0 < w; k0 += CHUNK) {
+    const int k = min_int(CHUNK, w - k0);
+    for (int p = 0; p < rows; p += 4)
+      for (int v = 0; v < vectors; v += 2) {
+        const double *x = q + (long)v * ldq + k0;
+        double sums[8], *out = y + (long)(v / 4) * panel + p * 4 + v % 4;
+        dot_4x2(d + (long)p * ld + k0, ld, x, x + ldq, k, sums);
+        for (int i = 0; i < 4; i++) {
+          out[4 * i] += sums[i];
+          out[4 * i + 1] += sums[4 + i];
+        }
+      }
+  }
+}
+
+// z += D^T Y
+static void add_transposed(const double *d, int ld, int rows, int w, const double *y, int panel, int vectors, double *z,
+                           int ldz) {
+  for (int j = 0; j < w; j += 4)
+    for (int v = 0; v < vectors; v += 4)
+      tile_add_strided(d + j, ld, y + (long)(v / 4) * panel, z + (long)v * ldz + j, ldz, rows);
+}
+
+// y = factor A Q for the rows x n block a, undecoded, then z += factor A^T Y, Y followed by `more` vectors that y holds
+// already. decoded: DECODED + 4096 doubles of scratch. ldq and ldz are at least n padded to a multiple of 4.
+EXPORT(sketch) void sketch(const char *a, int dtype, int n, int rows, double factor, const double *q, int ldq,
+                           int vectors, int more, double *y, double *z, int ldz, double *decoded) {
+  const int panel = padded4(rows) * 4, whole = n <= NARROW, width = whole ? n : CHUNK, ld = padded4(width) + 4;
+  const int step = min_int(padded4(rows), DECODED / ld & ~3);
+  __builtin_memset(y, 0, (unsigned long)vectors * padded4(rows) * 8);
+  for (int i = 0; i < rows; i += step) {
+    const int some = min_int(step, rows - i);
+    const char *from = a + (unsigned long)i * n * element_bytes(dtype);
+    for (int j = 0; j < n && vectors > 0; j += width) {
+      const int w = min_int(width, n - j);
+      decode_rows(from, dtype, n, some, j, w, factor, decoded, ld);
+      add_images(decoded, ld, some, padded4(w), q + j, ldq, vectors, y + i * 4, panel);
+    }
+    for (int j = 0; j < n; j += width) {
+      const int w = min_int(width, n - j);
+      if (!whole || vectors == 0) decode_rows(from, dtype, n, some, j, w, factor, decoded, ld);
+      add_transposed(decoded, ld, some, padded4(w), y + i * 4, panel, vectors + more, z + j, ldz);
+    }
+  }
+}
+
+// Panels of rows4 x 4 from count columns of x; vectors past count are zero.
+EXPORT(columnsToPanels) void columns_to_panels(const double *x, int ld, int rows, int count, double *panels) {
   const int rows4 = padded4(rows);
-  __builtin_memset(y, 0, (unsigned long)panels * rows4 * 32);
-  for (int k0 = 0; k0 < n; k0 += DEPTH) {
-    const int k = min_int(DEPTH, n - k0);
-    pack_columns(a, dtype, rows, n, k0, k, factor, packed);
-    for (int p = 0; p < rows4 / 4; p++)
-      for (int c = 0; c < panels; c++)
-        tile_add(q + ((long)c * n + k0) * 4, packed + (long)p * k * 4, y + ((long)c * rows4 + 4 * p) * 4, k);
-  }
-}
-
-// z += factor A^T Y for the same block. packed: DEPTH * rows doubles of scratch.
-EXPORT(sketchAdd) void sketch_add(const char *a, int dtype, int n, int rows, double factor, const double *y, int panels,
-                                  double *z, double *packed) {
-  const int rows4 = padded4(rows), across = (n + 3) / 4;
-  for (int j0 = 0; j0 < n; j0 += DEPTH) {
-    const int width = min_int(DEPTH, n - j0);
-    pack_some_rows(a, dtype, n, j0, width, rows, factor, packed);
-    for (int p = 0; p < (width + 3) / 4; p++)
-      for (int c = 0; c < panels; c++)
-        tile_add(packed + (long)p * rows * 4, y + (long)c * rows4 * 4, z + ((long)c * across + j0 / 4 + p) * 16, rows);
-  }
-}
-
-// Panels of rows x 4 from count columns of x; vectors past count are zero.
-EXPORT(columnsToPanels) void columns_to_panels(const double *x, int ld, int rows, int count, double *panels,
-                                               int panel_rows) {
   for (int j = 0; j < padded4(count); j++) {
-    double *out = panels + (long)(j / 4) * panel_rows * 4 + j % 4;
-    for (int i = 0; i < panel_rows; i++) out[(long)i * 4] = j < count && i < rows ? x[(long)j * ld + i] : 0;
+    double *out = panels + (long)(j / 4) * rows4 * 4 + j % 4;
+    for (int i = 0; i < rows4; i++) out[(long)i * 4] = j < count && i < rows ? x[(long)j * ld + i] : 0;
   }
 }
 
-EXPORT(panelsToColumns) void panels_to_columns(const double *panels, int panel_rows, int rows, int count, double *x,
-                                               int ld) {
+EXPORT(panelsToColumns) void panels_to_columns(const double *panels, int rows, int count, double *x, int ld) {
   for (int j = 0; j < count; j++) {
-    const double *in = panels + (long)(j / 4) * panel_rows * 4 + j % 4;
+    const double *in = panels + (long)(j / 4) * padded4(rows) * 4 + j % 4;
     for (int i = 0; i < rows; i++) x[(long)j * ld + i] = in[(long)i * 4];
   }
-}
-
-// Adds the tiles of count vectors of n elements to columns; ld >= n padded to a multiple of 4.
-EXPORT(addTiles) void add_tiles(const double *z, int n, int count, double *x, int ld) {
-  const int across = (n + 3) / 4;
-  for (int j = 0; j < count; j++)
-    for (int p = 0; p < across; p++) {
-      const double *in = z + ((long)(j / 4) * across + p) * 16 + (j % 4) * 4;
-      double *out = x + (long)j * ld + 4 * p;
-      STORE(out, ADD(LOAD(out), LOAD(in)));
-      STORE(out + 2, ADD(LOAD(out + 2), LOAD(in + 2)));
-    }
 }

@@ -1,7 +1,7 @@
 // Vectors of doubles: products, updates and Householder reflectors.
 #include "kernels.h"
 
-NOINLINE double dot(const double *x, const double *y, int n) {
+EXPORT(dot) NOINLINE double dot(const double *x, const double *y, int n) {
   pair a = ZERO, b = ZERO, c = ZERO, d = ZERO;
   int i = 0;
   for (; i + 8 <= n; i += 8) {
@@ -85,6 +85,16 @@ NOINLINE void subtract_4x2(const double *v, int ldv, double *x, double *y, int n
     u = LOAD(v3 + i);  p = FNMA(u, d, p); q = FNMA(u, h, q);
     STORE(x + i, p);
     STORE(y + i, q);
+  }
+}
+
+// x = c x - s y, y = s x + c y; n even.
+NOINLINE void rotate(double *x, double *y, int n, double c, double s) {
+  const pair cs = wasm_f64x2_splat(c), sn = wasm_f64x2_splat(s);
+  for (int i = 0; i < n; i += 2) {
+    pair a = LOAD(x + i), b = LOAD(y + i);
+    STORE(x + i, SUB(MUL(cs, a), MUL(sn, b)));
+    STORE(y + i, ADD(MUL(sn, a), MUL(cs, b)));
   }
 }
 
