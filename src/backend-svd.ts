@@ -7,7 +7,7 @@ export interface SvdOptions {
   readonly seed?: number;
   /** Residuals that suffice, as a share of the largest singular value; default 1e-8. */
   readonly tolerance?: number;
-  /** How often the matrix may be read to come nearer; default 100. Checking what was found takes up to 16 more. */
+  /** How often the matrix may be read to come nearer; default 100. Checking what was found takes up to 11 more. */
   readonly maxPasses?: number;
 }
 

@@ -22,6 +22,8 @@ import { padded, ROTATED_ROWS, type SvdPlan } from "./svd-plan.ts";
 
 /** A guard's residual, as a share of the least value asked for, that lets it stand for what it found. */
 const GUARD_RESIDUAL = 1e-3;
+/** Elements of A in a pass that take as long as one of the order^3 of a look. */
+const LOOK_COST = 4;
 /** Part of the way to where the residuals are expected to suffice after which they are looked at again. */
 const EAGERNESS = 0.75;
 
@@ -65,6 +67,8 @@ export class BlockKrylov {
   readonly #scratch: number;
   /** Eigenvalues of T, descending. */
   #values = new Float64Array(0);
+  /** The longest of A times the last vectors. */
+  #reach = 0;
   /** The last look at the residuals, and the pass to look after next. */
   #look = { passes: 0, residual: Infinity, next: 0 };
 
@@ -90,7 +94,9 @@ export class BlockKrylov {
     for (let size = block.count; ; size += block.count) {
       const z = someColumns(this.#product, block.count);
       yield* passes.square(block, z);
-      passes.loadImages(someColumns(this.#images, block.count, size - block.count));
+      const images = someColumns(this.#images, block.count, size - block.count);
+      passes.loadImages(images);
+      this.#reach = this.#longest(images);
       const lengths = this.#project(z, size);
       if (size === plan.shape[1]) return this.#ritz(size, null);
       block = this.#extend(z, lengths, size);
@@ -107,11 +113,14 @@ export class BlockKrylov {
 
   /**
    * |A^T A v - lambda v| / sqrt(lambda) of the first `count`: what |A^T u - s v| will be. Below the rounding of A^T A
-   * nothing can be seen, and more steps would show nothing.
+   * nothing can be seen, and more steps would show nothing; but a value that rounding hides may stand for one that was
+   * missed, as long as the last vectors are mapped to what can be seen.
    */
   residuals({ tail }: RitzVectors, count: number): Float64Array<ArrayBuffer> {
     const noise = this.#noise();
+    const hidden = svdRounding(this.#work.plan.shape, this.#values[0] ?? 0);
     return Float64Array.from({ length: count }, (_, i) => {
+      if ((this.#values[i] ?? 0) <= hidden) return this.#reach ** 2 <= hidden ? 0 : this.#reach;
       const length = lengthOf(this.#work.memory, tail, i);
       return length <= noise ? 0 : length / this.#value(i);
     });
@@ -224,9 +233,11 @@ export class BlockKrylov {
     };
   }
 
+  /** As soon as it can be enough where a look costs little beside a pass, else when it is expected to be. */
   #isTimeToLook(size: number): boolean {
     const { plan, passes } = this.#work;
-    return size >= 2 * plan.rank && passes.count >= this.#look.next;
+    if (size < plan.rank) return false;
+    return LOOK_COST * size ** 3 < plan.shape[0] * plan.shape[1] || passes.count >= this.#look.next;
   }
 
   /** Whether half of what is allowed is reached, so that what is measured at the end stays within; else plans the next look. */
@@ -255,8 +266,13 @@ export class BlockKrylov {
     return size;
   }
 
+  #longest(x: Columns): number {
+    return Math.max(...Array.from({ length: x.count }, (_, j) => lengthOf(this.#work.memory, x, j)));
+  }
+
+  /** What rounding of A^T A was seen to be at most; the allowance for it is larger, so that it holds. */
   #noise(): number {
-    return svdRounding(this.#work.plan.shape, Math.max(0, this.#values[0] ?? 0));
+    return svdRounding(this.#work.plan.shape, Math.max(0, this.#values[0] ?? 0)) / 16;
   }
 
   /** The i-th singular value, but for what rounding of A^T A hides. */

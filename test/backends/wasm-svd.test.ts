@@ -53,6 +53,39 @@ describe("svd() of the wasm backend, in particular", () => {
     await fc.assert(property, { numRuns: 100, seed: 4 });
   });
 
+  const spectra: Readonly<Record<string, (i: number, count: number) => number>> = {
+    flat: () => 1,
+    "falling slowly, so that the basis is cut down often": (i, count) => 1 - i / (2 * count),
+    "falling fast": (i) => 0.5 ** i,
+    "with a gap": (i) => (i < 5 ? 10 - i : 0.1 - i * 1e-4),
+    "in clusters a hair apart": (i) => 1 / (1 + Math.floor(i / 11)) - 1e-12 * i,
+    "of values repeated more often than a block has vectors": (i) => (i < 20 ? 3 : i < 33 ? 2 : 1),
+    "of low rank": (i) => (i < 7 ? 7 - i : 0),
+    "with a tail of rounding": (i) => (i < 9 ? 1 : 1e-14),
+  };
+  for (const [name, spectrum] of Object.entries(spectra)) {
+    it(`holds its bounds on a spectrum ${name}, of any size`, async () => {
+      let seed = 900;
+      for (const [shape, ranks, scale] of [
+        [[150, 110], [1, 4, 17, 40], 1],
+        [[110, 150], [2, 9, 110], 2 ** -300],
+        [[300, 90], [3, 20, 90], 2 ** 300],
+      ] as const) {
+        const values = Array.from({ length: Math.min(...shape) }, (_, i, all = Math.min(...shape)) =>
+          spectrum(i, all),
+        );
+        const unit = matrixOfSpectrum(shape, values, seed++);
+        const matrix = { shape, elements: unit.elements.map((x) => x * scale) };
+        const truth = values.map((value) => value * scale);
+        for (const rank of ranks) {
+          const result = await svd(backend, sourceOf(matrix, "F64"), { rank, seed });
+          expect(result.converged).toBe(true);
+          expectTrue(result, matrix, truth);
+        }
+      }
+    });
+  }
+
   it("says so when the passes did not suffice, and its bounds hold all the same", async () => {
     const { shape, dtype, seed, values } = fixture.lapackLarge[0] ?? expect.fail("no fixture");
     const matrix = drawMatrix(shape, dtype, seed);

@@ -214,13 +214,18 @@ EXPORT(decodeTransposed) void decode_transposed(const char *a, int dtype, int n,
 static inline __attribute__((always_inline)) void decode_as(const char *a, int count, double factor, double *out, int dtype) {
   const int bytes = element_bytes(dtype);
   const pair f = wasm_f64x2_splat(factor);
-  for (int i = 0; i < count; i += 4, a += 4 * bytes, out += 4) {
+  const double *end = out + (count & ~3);
+  for (; out < end; a += 4 * bytes, out += 4) {
     pair low, high;
-    if (count - i >= 4) load4(a, dtype, &low, &high);
-    else load_rest(a, dtype, count - i, &low, &high);
-    STORE(out, MUL(low, f));  // past the end: up to three zeros
+    load4(a, dtype, &low, &high);
+    STORE(out, MUL(low, f));
     STORE(out + 2, MUL(high, f));
   }
+  if ((count & 3) == 0) return;
+  pair low, high;
+  load_rest(a, dtype, count & 3, &low, &high);
+  STORE(out, MUL(low, f));  // past the end: up to three zeros
+  STORE(out + 2, MUL(high, f));
 }
 
 EXPORT(decode) void decode(const char *a, int dtype, int count, double factor, double *out) {

@@ -4,8 +4,8 @@
 #include "decode.h"
 
 #define CHUNK 256      // columns multiplied at once: those of the vectors stay in the first cache
-#define DECODED 65536  // doubles decoded at once, and their padding below: they stay in the second cache
-#define NARROW 2048    // up to here, whole rows are decoded once for both products
+#define DECODED 65536
+#define NARROW 4096     // up to here, whole rows are decoded once for both products
 
 void decode(const char *a, int dtype, int count, double factor, double *out);
 
