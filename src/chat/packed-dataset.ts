@@ -95,7 +95,7 @@ export async function packDataset(
   if (written.rows === 0) {
     await rm(join(folder, written.rowsFile));
     throw new Error(
-      `${files.join(", ").slice(0, 500)} holds nothing to train on: ${counts.skippedRecords + counts.droppedRecords} records, none of use`,
+      `${files.join(", ").slice(0, 500)} holds nothing to train on: ${describeUseless(counts, sequence)}`,
     );
   }
   const header: PackedHeader = {
@@ -109,6 +109,16 @@ export async function packDataset(
   await replaceFile(join(folder, "header.json"), `${JSON.stringify(header, null, 2)}\n`);
   await removeOthers(folder, header.rowsFile);
   return opened(folder, header);
+}
+
+function describeUseless({ skippedRecords, droppedRecords }: Counts, sequence: number): string {
+  const reasons = [
+    ...(skippedRecords > 0 ? [`records skipped: ${skippedRecords}`] : []),
+    ...(droppedRecords > 0
+      ? [`records with no target among their first ${sequence} tokens: ${droppedRecords}`]
+      : []),
+  ];
+  return reasons.join(", ") || "it has no records";
 }
 
 class Counts {

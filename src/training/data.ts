@@ -28,6 +28,8 @@ export interface TrainingDataOptions
   readonly seed?: number | null;
   /** Default `assistant`. */
   readonly trainOn?: PackDatasetOptions["trainOn"];
+  /** What the caller may want to know and did not ask for: how many records were cut to the sequence. */
+  readonly onNote?: (note: string) => void;
   /** How to get at a dataset on the Hub; default: as the environment says. */
   readonly hub?: Omit<OpenDatasetOptions, "signal">;
 }
@@ -68,8 +70,21 @@ export async function openTrainingData(
     throw new UsageError(
       `Cannot train on ${data}: it has the token ${dataset.header.vocabularySize - 1}, and the embedding of ${manifest.model.id} has ${manifest.vocabularySize} rows`,
     );
+  const cuts = describeCuts(dataset.header);
+  if (cuts !== null) options.onNote?.(`${data}: ${cuts}`);
   const batches = packedBatches(dataset, { batchSize, seed });
   return { dataset, ...batches, settings: { ...dataSettings(options, manifest), ...batches.settings } };
+}
+
+/** What of the records did not fit into a sequence; null where all did. */
+function describeCuts(header: PackedDataset["header"]): string | null {
+  const { truncatedRecords: cut, truncatedTokens, droppedRecords: dropped, records, sequence } = header;
+  if (cut + dropped === 0) return null;
+  const parts = [
+    ...(cut > 0 ? [`${cut} lost ${truncatedTokens} tokens at their end`] : []),
+    ...(dropped > 0 ? [`${dropped} are left out, their first ${sequence} tokens hold no target`] : []),
+  ];
+  return `of ${records + dropped} records, ${cut + dropped} are longer than the ${sequence} tokens of a sequence: ${parts.join("; ")}`;
 }
 
 /** What decides which batches come and is known before the data is read. */
