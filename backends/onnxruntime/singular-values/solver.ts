@@ -17,6 +17,7 @@ import {
   Solver,
   wrongSize,
 } from "../../wasm/solver.ts";
+import { chaseBulges } from "../../wasm/team.ts";
 import { type HybridLayout, layOutHybrid } from "./layout.ts";
 import { addGram, largestOfDiagonal, reduceToBand, type StageOne } from "./stage-one.ts";
 
@@ -234,12 +235,8 @@ export class HybridSolver {
     this.#kernels.scale(blocks, blocksDoubles, 2 ** (-2 * half));
     await reduceToBand(stage);
     const tridiagonal = { n, band, bandDoubles, diagonal, beside };
-    const eigenvalues = bandEigenvalues(
-      this.#kernels,
-      this.#memory.buffer,
-      tridiagonal,
-      stage.checkInterrupted,
-    );
+    chaseBulges(this.#kernels, tridiagonal, stage.checkInterrupted);
+    const eigenvalues = bandEigenvalues(this.#kernels, this.#memory.buffer, tridiagonal);
     return descending(eigenvalues, (value) => Math.sqrt(Math.max(value, 0)), half + (exponent ?? 0));
   }
 }

@@ -66,7 +66,7 @@ EXPORT(formUpdate) void form_update(Workspace *ws, int k, const double *y, doubl
   double *packed = ws->matrices + (long)k * b, *vxv = packed + (long)k * b;
   for (int p = 0; p < k / 4; p++) take_rows(y + (long)p * 4 * b, b, vxv + (long)p * 12 * b + 4 * b);
   small_matrices(ws, k, packed, vxv);
-  form_x(ws, k, vxv);
+  form_x(ws, 0, k / 4, vxv);
   for (int p = 0; p < k / 4; p++) {
     double *l = left + (long)p * 8 * b, *r = right + (long)p * 8 * b;
     put_rows(vxv + (long)p * 12 * b, l, 2 * b);
