@@ -79,6 +79,7 @@ async function openPool(
     backend,
     url,
     workerData: { provider: name },
+    helps: false,
   });
 }
 

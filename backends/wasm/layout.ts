@@ -57,9 +57,8 @@ export interface Layout {
   readonly signs: number;
   readonly product: number;
   readonly scratch: number;
-  /** With helpers: a group of sweeps for each thread, and how far each group is, in segments, 32 bits. */
+  /** With helpers: a group of sweeps for each thread. */
   readonly sweeps: number;
-  readonly progress: number;
   /** End of the last part. */
   readonly sizeBytes: number;
 }
@@ -126,7 +125,6 @@ function place(
   const product = take(8 * order);
   const scratch = take(8 * 2 * depth);
   const sweeps = take(helpers > 0 ? (helpers + 1) * kernels.sweepBytes() : 0);
-  const progress = take(helpers > 0 ? 4 * Math.ceil(n / kernels.sweepGroup()) : 0);
   return {
     n,
     m,
@@ -150,7 +148,6 @@ function place(
     product,
     scratch,
     sweeps,
-    progress,
     sizeBytes: take(64),
   };
 }

@@ -12,7 +12,7 @@ export interface Step {
   readonly name: StepName;
   readonly chunks: number;
   readonly args: Arguments;
-  /** Floating-point operations, as far as they tell how long it takes. */
+  /** Floating-point operations, those that wait for the memory counted 16 times: how long it takes. */
   readonly flops: number;
 }
 
@@ -70,7 +70,7 @@ export function panelSteps(layout: Layout, j: number, kernels: Kernels) {
   return {
     updateColumns: { name: "updateColumns", chunks: rowBlocks(kernels, k + b), args: whole, flops },
     multiplyPanel: { name: "multiplyPanel", chunks: shares, args: whole, flops: 4 * b * k * k },
-    addShares: { name: "addShares", chunks: rows, args: beside, flops: shares * b * k },
+    addShares: { name: "addShares", chunks: rows, args: beside, flops: 16 * shares * b * k },
     formRows: { name: "formRows", chunks: rows, args: beside, flops },
   } as const satisfies Record<string, Step>;
 }
