@@ -1,5 +1,5 @@
 // The fastest backend for singular values: found by a calibration when there are several, and taken from then on.
-import type { Backend, BackendEntry, BackendOptions } from "../../src/backend.ts";
+import type { Backend, BackendEntry, BackendOptions, Precision } from "../../src/backend.ts";
 import { BackendUnavailableError } from "../../src/errors.ts";
 import { findCandidates } from "./candidates.ts";
 import { type Calibration, chooseFastest, describeChoice, type Failure, type Timing } from "./choice.ts";
@@ -24,16 +24,17 @@ export interface FastestBackend {
   readonly why: string;
 }
 
-interface Opened {
-  readonly backend: Backend;
+/** A calibration that is stored, or could not be. */
+interface Kept {
   readonly calibration: Calibration;
-  /** Why the calibration could not be stored; null when it is. */
+  /** Why it could not be stored; null when it is. */
   readonly failure: string | null;
 }
 
 /**
  * Opens the fastest of the backends that can run here and compute in the precision asked for: the one of the stored
  * calibration, else of one made now. A last resort counts only when there is nothing else; one candidate is not timed.
+ * The choice does not depend on the number of threads, so that neither do the bits of the results.
  *
  * @param entries - backends with singular values, in the order that decides between equals.
  * @throws BackendUnavailableError when none can run here, or all fail.
@@ -48,9 +49,11 @@ export async function openFastest(
     return { backend, notes: [...reasons, `auto took the backend ${only.name}`] };
   }
   const file = fileOf(candidates, options);
-  const opened =
-    (await openStored(candidates, file, options)) ?? (await calibrate(candidates, file, options));
-  return { backend: opened.backend, notes: [`auto took the backend ${describeOpened(opened, file)}`] };
+  const stored = await openStored(candidates, file, options);
+  if (stored !== null) return { backend: stored.backend, notes: [describeOpened(stored, file)] };
+  const kept = await calibrate(candidates, file, options);
+  const backend = await entryOf(candidates, kept.calibration).open(options);
+  return { backend, notes: [describeOpened(kept, file)] };
 }
 
 /**
@@ -74,8 +77,7 @@ export async function findFastest(
     };
   const file = fileOf(candidates, options);
   if (!options.calibrate) return describeFastest(names, await file.read(), null);
-  const { backend, calibration, failure } = await calibrate(candidates, file, { ...options, anew: true });
-  await backend.close();
+  const { calibration, failure } = await calibrate(candidates, file, { ...options, anew: true });
   return describeFastest(names, calibration, failure);
 }
 
@@ -91,14 +93,15 @@ function describeFastest(
   return { candidates, backend: name, calibration, why };
 }
 
-function describeOpened({ backend, calibration, failure }: Opened, file: CalibrationFile): string {
-  const kept = failure === null ? `stored in ${file.path}` : `not stored: ${failure}`;
-  return `${backend.name}: ${describeChoice(calibration)}, ${kept}`;
+function describeOpened({ calibration, failure }: Kept, file: CalibrationFile): string {
+  const { name } = chooseFastest(calibration.timings);
+  const where = failure === null ? `stored in ${file.path}` : `not stored: ${failure}`;
+  return `auto took the backend ${name}: ${describeChoice(calibration)}, ${where}`;
 }
 
 function fileOf(candidates: readonly BackendEntry[], options: FastestOptions): CalibrationFile {
   const names = candidates.map(({ name }) => name);
-  return calibrationFile(options.calibrationFolder, calibrationKey(names, options));
+  return calibrationFile(options.calibrationFolder, calibrationKey(names, options.precision));
 }
 
 /** The backend of the stored calibration; null when there is none, or that backend has changed since. */
@@ -106,33 +109,39 @@ async function openStored(
   candidates: readonly BackendEntry[],
   file: CalibrationFile,
   options: FastestOptions,
-): Promise<Opened | null> {
+): Promise<(Kept & { readonly backend: Backend }) | null> {
   const calibration = await file.read();
   if (calibration === null) return null;
-  const chosen = chooseFastest(calibration.timings);
-  const backend = await candidates.find(({ name }) => name === chosen.name)?.open(options);
-  if (backend === undefined) return null;
-  if (backend.version === chosen.version) return { backend, calibration, failure: null };
+  const backend = await entryOf(candidates, calibration).open(options);
+  if (backend.version === chooseFastest(calibration.timings).version)
+    return { backend, calibration, failure: null };
   await backend.close();
   return null;
 }
 
-/** Times all candidates, stores the result and leaves the chosen one open. */
+/** The candidate that a calibration found fastest. */
+function entryOf(candidates: readonly BackendEntry[], { timings }: Calibration): BackendEntry {
+  const { name } = chooseFastest(timings);
+  const entry = candidates.find((candidate) => candidate.name === name);
+  if (entry === undefined) throw new RangeError(`${name} was timed and is no candidate`);
+  return entry;
+}
+
+/** Times all candidates, each with all the threads that it takes by itself, and stores the result. */
 async function calibrate(
   candidates: readonly BackendEntry[],
   file: CalibrationFile,
-  options: FastestOptions & { readonly anew?: boolean },
-): Promise<Opened> {
+  { precision, anew = false }: { readonly precision: Precision; readonly anew?: boolean },
+): Promise<Kept> {
   const open: Backend[] = [];
-  let chosen: Backend | undefined;
   try {
-    const calibration = await timeCandidates(candidates, open, options);
-    const opened =
-      (!options.anew && (await takeStored(open, file))) || (await store(open, file, calibration));
-    chosen = opened.backend;
-    return opened;
+    const calibration = await timeCandidates(candidates, open, { precision });
+    const stored = anew ? null : await file.read();
+    // What another process stored meanwhile counts, so that both take the same.
+    if (stored !== null && isCurrent(open, stored)) return { calibration: stored, failure: null };
+    return { calibration, failure: await store(file, calibration) };
   } finally {
-    await Promise.all(open.filter((backend) => backend !== chosen).map((backend) => backend.close()));
+    await Promise.all(open.map((backend) => backend.close()));
   }
 }
 
@@ -161,31 +170,18 @@ async function timeCandidates(
   throw new BackendUnavailableError(`Cannot use any backend: ${reasons.join("; ")}`);
 }
 
-/** What another process stored meanwhile, so that both take the same. */
-async function takeStored(open: readonly Backend[], file: CalibrationFile): Promise<Opened | null> {
-  const calibration = await file.read();
-  if (calibration === null) return null;
-  const backend = chosenOf(open, calibration);
-  return backend === undefined ? null : { backend, calibration, failure: null };
-}
-
-async function store(
-  open: readonly Backend[],
-  file: CalibrationFile,
-  calibration: Calibration,
-): Promise<Opened> {
-  const backend = chosenOf(open, calibration);
-  if (backend === undefined) throw new RangeError("A backend was timed that is not open");
+/** Null once it is stored, else why not: that costs the next start two seconds, and is no reason not to scan. */
+async function store(file: CalibrationFile, calibration: Calibration): Promise<string | null> {
   try {
     await file.write(calibration);
-    return { backend, calibration, failure: null };
+    return null;
   } catch (error) {
-    // A cache that cannot be written costs the next start a second, and is no reason not to scan.
-    return { backend, calibration, failure: error instanceof Error ? error.message : String(error) };
+    return error instanceof Error ? error.message : String(error);
   }
 }
 
-function chosenOf(open: readonly Backend[], { timings }: Calibration): Backend | undefined {
+/** Whether the backend that a calibration found fastest is still of the version that was timed. */
+function isCurrent(open: readonly Backend[], { timings }: Calibration): boolean {
   const chosen = chooseFastest(timings);
-  return open.find(({ name, version }) => name === chosen.name && version === chosen.version);
+  return open.some(({ name, version }) => name === chosen.name && version === chosen.version);
 }

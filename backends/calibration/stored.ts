@@ -4,13 +4,13 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
-import type { BackendOptions, Precision } from "../../src/backend.ts";
+import type { Precision } from "../../src/backend.ts";
 import { replaceFile } from "../../src/files.ts";
 import { TOOL } from "../../src/tool.ts";
 import type { Calibration, Failure, Timing } from "./choice.ts";
 
 /** Counts up whenever the file or the way of timing changes; older files are then not looked at. */
-const VERSION = 1;
+const VERSION = 2;
 
 /** Everything that a calibration holds for. The versions of backends are those of the tool's version. */
 export interface CalibrationKey {
@@ -22,7 +22,6 @@ export interface CalibrationKey {
   readonly processors: number;
   readonly runtime: { readonly node?: string; readonly bun?: string; readonly deno?: string };
   readonly precision: Precision;
-  readonly threads: number;
   /** Names, in the order of the table. */
   readonly backends: readonly string[];
 }
@@ -37,19 +36,17 @@ export interface CalibrationFile {
 }
 
 /** What a calibration of these backends on this machine holds for. */
-export function calibrationKey(backends: readonly string[], options: BackendOptions): CalibrationKey {
+export function calibrationKey(backends: readonly string[], precision: Precision): CalibrationKey {
   const { node, bun, deno } = process.versions;
-  const processors = availableParallelism();
   return {
     version: VERSION,
     tool: TOOL.version,
     platform: process.platform,
     arch: process.arch,
     processor: cpus()[0]?.model ?? "unknown",
-    processors,
+    processors: availableParallelism(),
     runtime: { node, ...(bun !== undefined && { bun }), ...(deno !== undefined && { deno }) },
-    precision: options.precision,
-    threads: options.threads ?? processors,
+    precision,
     backends,
   };
 }

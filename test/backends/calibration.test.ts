@@ -128,7 +128,7 @@ describe("timeBackends()", () => {
 });
 
 describe("calibrationFile()", () => {
-  const key = calibrationKey(["wasm", "gpu"], options);
+  const key = calibrationKey(["wasm", "gpu"], "exact");
   const calibration: Calibration = {
     date: "2026-11-21",
     timings: [{ name: "wasm", version: "1-abc", matricesPerSecond: 12.5 }],
@@ -150,7 +150,6 @@ describe("calibrationFile()", () => {
       { processors: 1000 },
       { runtime: { node: "18.0.0" } },
       { precision: "fast" },
-      { threads: 1000 },
       { backends: ["wasm"] },
     ];
     for (const other of others) {
@@ -255,6 +254,18 @@ describe("openFastest()", () => {
     expect([a.open, b.open]).toEqual([0, 0]);
   });
 
+  it("takes the same for any number of threads, timed with all of them", async () => {
+    const calibrationFolder = await folder();
+    const [slow, quick] = [spy("slow", { before: () => delay(400) }), spy("quick")];
+    for (const threads of [1, 2, 3]) {
+      const options = { precision: "exact", threads, calibrationFolder } as const;
+      const { backend } = await openFastest([slow.entry, quick.entry], options);
+      expect([backend.name, backend.concurrency]).toEqual(["quick", threads]);
+      await backend.close();
+    }
+    expect([slow.opened, quick.threads]).toEqual([1, [undefined, 1, 2, 3]]);
+  });
+
   it("times nothing and stores nothing where one candidate is left beside the last resort", async () => {
     const calibrationFolder = await folder();
     const only = spy("only");
@@ -326,12 +337,12 @@ describe("openFastest()", () => {
   it("calibrates anew where what is stored is damaged, or the chosen backend has another version", async () => {
     const calibrationFolder = await folder();
     const [slow, quick] = [spy("slow", { before: () => delay(400) }), spy("quick")];
-    const file = calibrationFile(calibrationFolder, calibrationKey(["slow", "quick"], options));
+    const file = calibrationFile(calibrationFolder, calibrationKey(["slow", "quick"], "exact"));
     const other = { name: "slow", version: "0-another", matricesPerSecond: 9 };
     const contents = [
       "{",
       JSON.stringify({
-        key: calibrationKey(["slow", "quick"], options),
+        key: calibrationKey(["slow", "quick"], "exact"),
         calibration: { date: "2026-01-01", timings: [other], failures: [] },
       }),
     ];
@@ -348,7 +359,7 @@ describe("openFastest()", () => {
 
   it("takes what another process stored while it timed", async () => {
     const calibrationFolder = await folder();
-    const file = calibrationFile(calibrationFolder, calibrationKey(["slow", "quick"], options));
+    const file = calibrationFile(calibrationFolder, calibrationKey(["slow", "quick"], "exact"));
     const slow = spy("slow", {
       before: async (version) => {
         await delay(400);
@@ -368,7 +379,7 @@ describe("openFastest()", () => {
     const notFolder = join(place, "file");
     await writeFile(notFolder, "");
     const readOnly = join(place, "read-only");
-    await calibrationFile(readOnly, calibrationKey([], options)).write({
+    await calibrationFile(readOnly, calibrationKey([], "exact")).write({
       date: "",
       timings: [],
       failures: [],
@@ -394,9 +405,10 @@ interface Hooks {
   readonly after?: (values: Float64Array) => Float64Array;
 }
 
-/** The wasm backend under another name, with hooks; counts matrices, and how often it was and is open. */
+/** The wasm backend under another name, with hooks; counts matrices, and how often it was and is open, with how many threads. */
 function spy(name: string, hooks: Hooks = {}) {
-  const counts = { calls: 0, opened: 0, open: 0 };
+  const threads: (number | undefined)[] = [];
+  const counts = { calls: 0, opened: 0, open: 0, threads };
   const entry: BackendEntry = {
     name,
     capabilities: wasm.capabilities,
@@ -405,6 +417,7 @@ function spy(name: string, hooks: Hooks = {}) {
       const backend = await wasm.open(given);
       counts.opened++;
       counts.open++;
+      threads.push(given.threads);
       const close = async () => {
         counts.open--;
         await backend.close();

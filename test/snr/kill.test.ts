@@ -28,6 +28,8 @@ describe("a scan that is killed", () => {
       cli,
       "scan",
       folder,
+      "--backend",
+      "wasm",
       "--threads",
       "1",
       "--cache",
@@ -47,8 +49,8 @@ describe("a scan that is killed", () => {
     const model = await openModel(folder);
     let cached = -1;
     const onProgress = ({ modulesCached }: { modulesCached: number }) => (cached = modulesCached);
-    const resumed = await scan(model, { cache, threads: 1, onProgress });
-    const uninterrupted = await scan(model, { cache: false, threads: 2 });
+    const resumed = await scan(model, { backend: "wasm", cache, threads: 1, onProgress });
+    const uninterrupted = await scan(model, { backend: "wasm", cache: false, threads: 2 });
     await model.close();
     expect(cached).toBe(kept);
     expect(resumed).toEqual(uninterrupted);

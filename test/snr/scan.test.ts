@@ -60,13 +60,16 @@ describe("scan()", () => {
     expect(model.files).toEqual([{ name: "model.safetensors", sha256 }]);
   });
 
-  it("gives the same results to the bit on one thread and on two, from the cache and without", async () => {
-    const folder = await writeTinyModel(tinyLlama(2, 33));
-    const cache = await temporaryFolder();
-    const one = await scanFolder(folder, { cache: false, threads: 1 });
-    expect(await scanFolder(folder, { cache, threads: 2 })).toEqual(one);
-    expect(await scanFolder(folder, { cache, threads: 2 })).toEqual(one);
-  });
+  it.each(["auto", "wasm", "onnxruntime-cpu"])(
+    "gives the same results to the bit on one thread and on two, from the cache and without: %s",
+    async (backend) => {
+      const folder = await writeTinyModel(tinyLlama(2, 33));
+      const cache = await temporaryFolder();
+      const one = await scanFolder(folder, { backend, cache: false, threads: 1 });
+      expect(await scanFolder(folder, { backend, cache, threads: 2 })).toEqual(one);
+      expect(await scanFolder(folder, { backend, cache, threads: 2 })).toEqual(one);
+    },
+  );
 
   it("computes only what changed since the last scan", async () => {
     const cache = await temporaryFolder();
