@@ -102,7 +102,8 @@ class Contender {
         if (j > 0) ALONE.run(k, steps.addShares);
       });
       time(times, "form X", () => {
-        k.smallMatrices(order, j, workspace);
+        ALONE.run(k, steps.projectPanel);
+        k.smallMatrices(workspace);
         ALONE.run(k, steps.formRows);
       });
     }

@@ -39,6 +39,7 @@ const STEPS: readonly (StepName | "chaseBulges")[] = [
   "updateColumns",
   "multiplyPanel",
   "addShares",
+  "projectPanel",
   "formRows",
   "chaseBulges",
 ];

@@ -60,7 +60,8 @@ export interface Kernels {
   factorPanel(gram: number, ld: number, order: number, j: number, band: number, workspace: number): void;
   multiplyPanel(gram: number, ld: number, order: number, j: number, workspace: number, share: number): void;
   addShares(order: number, j: number, workspace: number, block: number): void;
-  smallMatrices(order: number, j: number, workspace: number): void;
+  projectPanel(order: number, j: number, workspace: number, eighth: number): void;
+  smallMatrices(workspace: number): void;
   formRows(order: number, j: number, workspace: number, block: number): void;
   chaseBulges(band: number, n: number, s0: number): void;
   /** 1 when the group of sweeps is done, else 0. */
@@ -191,6 +192,7 @@ const FUNCTIONS = [
   "factorPanel",
   "multiplyPanel",
   "addShares",
+  "projectPanel",
   "smallMatrices",
   "formRows",
   "chaseBulges",

@@ -22,7 +22,8 @@ export function reduceToBand(
     if (j + b === order) return;
     team.run(kernels, steps.multiplyPanel);
     if (j > 0) team.run(kernels, steps.addShares);
-    kernels.smallMatrices(order, j, workspace);
+    team.run(kernels, steps.projectPanel);
+    kernels.smallMatrices(workspace);
     team.run(kernels, steps.formRows);
   }
 }

@@ -29,6 +29,7 @@ const CHUNKS = {
   multiplyPanel: (kernels, chunk, [square, ld, order, j, workspace]) =>
     kernels.multiplyPanel(square, ld, order, j, workspace, chunk),
   addShares: (kernels, chunk, [order, j, workspace]) => kernels.addShares(order, j, workspace, chunk),
+  projectPanel: (kernels, chunk, [order, j, workspace]) => kernels.projectPanel(order, j, workspace, chunk),
   formRows: (kernels, chunk, [order, j, workspace]) => kernels.formRows(order, j, workspace, chunk),
 } as const satisfies Record<string, Chunk>;
 
@@ -71,6 +72,7 @@ export function panelSteps(layout: Layout, j: number, kernels: Kernels) {
     updateColumns: { name: "updateColumns", chunks: rowBlocks(kernels, k + b), args: whole, flops },
     multiplyPanel: { name: "multiplyPanel", chunks: shares, args: whole, flops: 4 * b * k * k },
     addShares: { name: "addShares", chunks: rows, args: beside, flops: 16 * shares * b * k },
+    projectPanel: { name: "projectPanel", chunks: 8, args: beside, flops: 3 * b * b * k },
     formRows: { name: "formRows", chunks: rows, args: beside, flops },
   } as const satisfies Record<string, Step>;
 }

@@ -150,18 +150,21 @@ static void put_tile(const double *tile, double *matrix, int row, int column) {
     for (int r = 0; r < 4; r++) matrix[(column + c) * b + row + r] = tile[c * 4 + r];
 }
 
-// ws->ts = [-S / 2; T], packed, from V^T Y and V^T V.
-void small_matrices(Workspace *ws, int k, const double *packed, const double *vxv) {
+// V^T Y and the upper half of V^T V, four of their rows.
+void project(Workspace *ws, int c, int k, const double *packed, const double *vxv) {
+  const double *v = packed + (long)c * k;
   double tile[16];
-  for (int c = 0; c < b; c += 4)
-    for (int e = 0; e < b; e += 4) {
-      const double *v = packed + (long)c * k;
-      tile_vty(v, vxv + 4 * b + e * 4, k / 4, tile);
-      put_tile(tile, ws->vty, c, e);
-      if (e < c) continue;
-      tile_vty(v, vxv + e * 4, k / 4, tile);
-      put_tile(tile, ws->vtv, c, e);
-    }
+  for (int e = 0; e < b; e += 4) {
+    tile_vty(v, vxv + 4 * b + e * 4, k / 4, tile);
+    put_tile(tile, ws->vty, c, e);
+    if (e < c) continue;
+    tile_vty(v, vxv + e * 4, k / 4, tile);
+    put_tile(tile, ws->vtv, c, e);
+  }
+}
+
+// ws->ts = [-S / 2; T], packed, from V^T Y and V^T V.
+void small_matrices(Workspace *ws) {
   __builtin_memset(ws->t, 0, sizeof ws->t);
   __builtin_memset(ws->w, 0, sizeof ws->w);
   for (int i = 0; i < b; i++) {
@@ -306,13 +309,16 @@ EXPORT(addShares) void add_shares(int n, int j, Workspace *ws, int block) {
   }
 }
 
-// Fifth: the small matrices of X.
-EXPORT(smallMatrices) void form_small(int n, int j, Workspace *ws) {
+// Fifth, for the eighths of V: V^T Y and V^T V.
+EXPORT(projectPanel) void project_panel(int n, int j, Workspace *ws, int eighth) {
   const Panel panel = panel_at(n, j, ws);
-  small_matrices(ws, panel.k, panel.packed, panel.vxv);
+  project(ws, eighth * (b / 8), panel.k, panel.packed, panel.vxv);
 }
 
-// Sixth, for the blocks of rows from j + b on: X from Y.
+// Sixth: the small matrices of X.
+EXPORT(smallMatrices) void form_small(Workspace *ws) { small_matrices(ws); }
+
+// Seventh, for the blocks of rows from j + b on: X from Y.
 EXPORT(formRows) void form_rows(int n, int j, Workspace *ws, int block) {
   const Panel panel = panel_at(n, j, ws);
   form_x(ws, block * BLOCK, min_int((block + 1) * BLOCK, panel.k / 4), panel.vxv);
@@ -330,6 +336,7 @@ EXPORT(reducePanel) void reduce_panel(double *g, int ld, int n, int j, double *b
   for (int s = 0; s < band_shares(n); s++) multiply_panel(g, ld, n, j, ws, s);
   if (j > 0)
     for (int i = 0; i < blocks; i++) add_shares(n, j, ws, i);
-  form_small(n, j, ws);
+  for (int i = 0; i < 8; i++) project_panel(n, j, ws, i);
+  small_matrices(ws);
   for (int i = 0; i < blocks; i++) form_rows(n, j, ws, i);
 }

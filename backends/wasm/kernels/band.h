@@ -23,5 +23,6 @@ typedef struct {
 // Each is described where it is defined, in band.c.
 void factor_panel(double *v, int k, double *tau, double *r, double *t8);
 void pack_reflectors(const double *v, int k, double *packed, double *vxv);
-void small_matrices(Workspace *ws, int k, const double *packed, const double *vxv);
+void project(Workspace *ws, int c, int k, const double *packed, const double *vxv);
+void small_matrices(Workspace *ws);
 void form_x(const Workspace *ws, int p0, int p1, double *vxv);

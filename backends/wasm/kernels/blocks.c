@@ -65,7 +65,8 @@ EXPORT(factorBlocks) void factor_blocks(double *a, int n, int w, int j, double *
 EXPORT(formUpdate) void form_update(Workspace *ws, int k, const double *y, double *left, double *right) {
   double *packed = ws->matrices + (long)k * b, *vxv = packed + (long)k * b;
   for (int p = 0; p < k / 4; p++) take_rows(y + (long)p * 4 * b, b, vxv + (long)p * 12 * b + 4 * b);
-  small_matrices(ws, k, packed, vxv);
+  for (int c = 0; c < b; c += 4) project(ws, c, k, packed, vxv);
+  small_matrices(ws);
   form_x(ws, 0, k / 4, vxv);
   for (int p = 0; p < k / 4; p++) {
     double *l = left + (long)p * 8 * b, *r = right + (long)p * 8 * b;
