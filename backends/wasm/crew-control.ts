@@ -87,6 +87,11 @@ export class CrewControl {
     Atomics.store(this.#words, DONE, mflops);
   }
 
+  /** A new matrix: nothing of it is done. */
+  begin(): void {
+    this.doneMflops = 0;
+  }
+
   /**
    * Has all chunks of a step done, by `take` here and by the helpers; returns once nobody is at one any more.
    *

@@ -36,7 +36,7 @@ export class Crew implements Team {
   /** A new matrix: nothing of it is done. */
   begin(): void {
     this.#flops = 0;
-    this.#control.doneMflops = 0;
+    this.#control.begin();
   }
 
   run(kernels: Kernels, step: Step): void {

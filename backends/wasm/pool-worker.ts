@@ -112,6 +112,7 @@ export class PoolWorker {
         this.#job = { number, resolve, reject, again };
       });
       const { shape, dtype, rereadable = false } = matrix;
+      this.#entrance?.words.begin();
       this.#post({ kind: "begin", job: number, header: { shape, dtype, rereadable } });
       return await Promise.race([values, this.#feed(matrix, number).then(() => values)]);
     } finally {
