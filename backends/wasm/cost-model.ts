@@ -1,6 +1,6 @@
 // Whether one more thread is worth its while on a matrix that is being worked on. Plain arithmetic, with constants measured
-// on one core of an AMD EPYC (Zen 4), Node 20, relaxed build: bench/kernels.bench.ts. They need not be right within
-// a factor of two: what they decide is lost or won many times over, or hardly matters.
+// on two cores of an AMD EPYC (Zen 4), Node 20, relaxed build; the rates by bench/kernels.bench.ts. A factor of two in
+// them hardly matters: what they keep from being shared takes a few milliseconds.
 
 /** Half-bandwidth after stage one, BAND in kernels/kernels.h. */
 const BAND = 32;
@@ -8,15 +8,15 @@ const BAND = 32;
 const ROWS = 256;
 /** From this order on stage one is cut into shares, see bandShares in kernels/band.c. */
 export const SHARED_ORDER = 768;
-/** Operations a second of one thread, in products of doubles. */
+/** Operations a second of one thread, in products of doubles: 25 to 27. */
 const FLOPS_PER_SECOND = 26e9;
-/** What a step on several threads takes beyond its operations: waking them, waiting for the last one. */
-const STEP_SECONDS = 60e-6;
+/** What a step on two threads takes beyond its operations: 36 us to wake a thread that sleeps and to wait for it, median. */
+const STEP_SECONDS = 40e-6;
 const STEPS_PER_PANEL = 5;
-/** From the message to a thread to its first chunk. */
+/** From the message to a thread to its first chunk: a wait for the next step, milliseconds apart. */
 const JOIN_SECONDS = 4e-3;
-/** Until a new thread is there, its kernels compiled. */
-const START_SECONDS = 70e-3;
+/** Until a new thread is there, its kernels compiled: 61 ms, least of twelve. */
+const START_SECONDS = 61e-3;
 
 /** Operations of `depth` rows or columns in a Gram matrix of order `n`; products of floats run twice as fast. */
 export function gramFlops(n: number, depth: number, floats: boolean): number {
@@ -24,7 +24,7 @@ export function gramFlops(n: number, depth: number, floats: boolean): number {
 }
 
 /** Operations of stage one that are shared: the large products, and some 210 n^2 in what steps.ts has besides. */
-export function bandFlops(n: number): number {
+function bandFlops(n: number): number {
   return (4 / 3) * n ** 3 + 210 * n * n;
 }
 

@@ -8,7 +8,7 @@ export const DEPTH = 256;
 
 const WASM_BYTES = 2 ** 32;
 /** Of a helper's stack: the steps that are shared keep no arrays of more than a kilobyte. */
-export const STACK_BYTES = 16384;
+const STACK_BYTES = 16384;
 
 /** What a matrix is, before any of it has been read. */
 export interface MatrixHeader {
