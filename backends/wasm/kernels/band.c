@@ -6,7 +6,7 @@
 #include "band.h"
 
 // The large products of a panel are cut into shares, by the order alone and not by the number of threads that take
-// them: what each adds to Y is added up share by share, and rounded alike. That costs a matrix on one thread 1 to 2 %.
+// them: what each adds to Y is added up share by share, and rounded alike.
 EXPORT(bandShares) int band_shares(int n) { return n < 768 ? 1 : n < 3072 ? 4 : 8; }
 
 // The share that block of rows i belongs to: there and back, so that the rows of a triangle add up to the same work.
