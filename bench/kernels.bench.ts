@@ -7,6 +7,8 @@ import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../backends/wasm
 import { KERNELS_BASE64, RELAXED_KERNELS_BASE64 } from "../backends/wasm/kernels.wasm.ts";
 import { compileKernels } from "../backends/wasm/kernels-module.ts";
 import { DEPTH, layOut } from "../backends/wasm/layout.ts";
+import { panelSteps } from "../backends/wasm/steps.ts";
+import { ALONE } from "../backends/wasm/team.ts";
 
 const DEFAULT_ORDERS = [576, 1024, 2048, 4096];
 /** Repetitions end once a kernel has run so long. */
@@ -59,17 +61,22 @@ class Contender {
       x = (Math.imul(1664525, x) + 1013904223) >>> 0;
       bytes[i] = ((x >>> 31) << 15) | (0x3f00 + ((x >>> 22) & 0xff)); // +-0.5 to 2, BF16
     }
+    const blocks = Math.ceil(n / k.rowBlock());
     for (const floats of [false, true]) {
       k.clear(square, ld * order);
       for (let block = 0; block < ROW_BLOCKS; block++) {
         if (floats) {
           time(times, "pack floats", () => k.packRowsFloats(raw, DTYPE_NUMBER.BF16, n, DEPTH, 1, packed));
-          time(times, "gram floats", () => k.gramAddFloats(packed, n, DEPTH, square, ld));
+          time(times, "gram floats", () => {
+            for (let i = 0; i < blocks; i++) k.gramAddFloats(packed, n, DEPTH, square, ld, i);
+          });
           k.probeSigns(n, signs);
           time(times, "probe", () => k.probeAdd(packed, n, DEPTH, signs, scratch, product, lengths));
         } else {
           time(times, "pack", () => k.packRows(raw, DTYPE_NUMBER.BF16, n, DEPTH, 1, packed));
-          time(times, "gram", () => k.gramAdd(packed, n, DEPTH, square, ld));
+          time(times, "gram", () => {
+            for (let i = 0; i < blocks; i++) k.gramAdd(packed, n, DEPTH, square, ld, i);
+          });
         }
       }
     }
@@ -79,14 +86,26 @@ class Contender {
   #eigenvalues(times: Times): void {
     const k = this.#kernels;
     const n = this.#n;
-    const { square, ld, order, band, bandDoubles, workspace, diagonal, beside } = this.#layout();
+    const layout = this.#layout();
+    const { square, ld, order, band, bandDoubles, workspace, diagonal, beside } = layout;
     k.scale(square, ld * order, 2 ** -12);
     k.clear(band, bandDoubles);
     for (let j = 0; j < order; j += k.bandWidth()) {
-      time(times, "factor panel", () => k.factorPanel(square, ld, order, j, band, workspace));
+      const steps = panelSteps(layout, j, k);
+      time(times, "factor panel", () => {
+        if (j > 0) ALONE.run(k, steps.updateColumns);
+        k.factorPanel(square, ld, order, j, band, workspace);
+      });
       if (j + k.bandWidth() === order) break;
-      time(times, "stage one", () => k.multiplyPanel(square, ld, order, j, workspace));
-      time(times, "form X", () => k.formPanel(order, j, workspace));
+      time(times, "stage one", () => {
+        ALONE.run(k, steps.multiplyPanel);
+        if (j > 0) ALONE.run(k, steps.addShares);
+      });
+      time(times, "form X", () => {
+        ALONE.run(k, steps.projectPanel);
+        k.smallMatrices(workspace);
+        ALONE.run(k, steps.formRows);
+      });
     }
     time(times, "bulges", () => {
       for (let s0 = 0; s0 < n - 1; s0 += k.sweepGroup()) k.chaseBulges(band, n, s0);

@@ -28,27 +28,30 @@ const FLAGS = [
 /** For engines with relaxed SIMD, whose multiply-add rounds once where the processor has one. */
 const RELAXED = "-mrelaxed-simd";
 
-/** Folders that hold `kernels/*.c`, and whether they have a second build, for engines with relaxed SIMD. */
+/** For instances on several threads in one memory: each has a stack of its own; a shared memory has a largest size. */
+const THREADED = ["-Wl,--export=__stack_pointer", "-Wl,--max-memory=4294967296"];
+
+/** Folders that hold `kernels/*.c`, and the flags of each of their builds. */
 const SETS = [
-  { folder: "backends/wasm", relaxed: true },
-  { folder: "src/training/update", relaxed: false },
+  { folder: "backends/wasm", builds: [THREADED, [...THREADED, RELAXED]] },
+  { folder: "src/training/update", builds: [[]] },
 ];
 
 const install = `install ${COMPILER} and wasm-ld-19 (Debian and Ubuntu: apt-get install clang-19 lld-19)`;
-for (const { folder, relaxed } of SETS) {
+for (const { folder, builds } of SETS) {
   const path = fileURLToPath(new URL(`../${folder}/`, import.meta.url));
-  const kernels = readKernels(join(path, "kernels"), relaxed);
+  const kernels = readKernels(join(path, "kernels"), builds);
   const generated = join(path, "kernels.wasm.ts");
   if (process.argv.includes("--check")) check(kernels, generated, `${folder}/kernels.wasm.ts`);
   else build(kernels, generated, `${folder}/kernels.wasm.ts`);
 }
 
-/** The sources in a folder, and the flags of each build. */
-function readKernels(folder, relaxed) {
+/** The sources in a folder, and what each build is compiled with besides FLAGS. */
+function readKernels(folder, builds) {
   const files = readdirSync(folder)
     .filter((name) => /\.[ch]$/.test(name))
     .sort();
-  return { folder, files, builds: relaxed ? [[], [RELAXED]] : [[]] };
+  return { folder, files, builds };
 }
 
 function check(kernels, generated, name) {

@@ -81,6 +81,7 @@ async function openPool(
     backend,
     url,
     workerData: { provider: name },
+    helps: false,
   });
 }
 

@@ -22,7 +22,7 @@ export interface Kernels {
     factor: number,
     packed: number,
   ): void;
-  gramAdd(packed: number, n: number, k: number, gram: number, ld: number): void;
+  gramAdd(packed: number, n: number, k: number, gram: number, ld: number, block: number): void;
   packRowsFloats(at: number, dtype: number, n: number, k: number, factor: number, packed: number): void;
   packColumnsFloats(
     at: number,
@@ -34,7 +34,7 @@ export interface Kernels {
     factor: number,
     packed: number,
   ): void;
-  gramAddFloats(packed: number, n: number, k: number, gram: number, ld: number): void;
+  gramAddFloats(packed: number, n: number, k: number, gram: number, ld: number, block: number): void;
   probeSigns(n: number, signs: number): void;
   probeAdd(
     packed: number,
@@ -52,11 +52,21 @@ export interface Kernels {
   scale(at: number, count: number, factor: number): void;
   clear(at: number, count: number): void;
   bandWorkspace(order: number): number;
+  sharesAt(order: number): number;
   reducePanel(gram: number, ld: number, order: number, j: number, band: number, workspace: number): void;
+  rowBlock(): number;
+  bandShares(order: number): number;
+  updateColumns(gram: number, ld: number, order: number, j: number, workspace: number, block: number): void;
   factorPanel(gram: number, ld: number, order: number, j: number, band: number, workspace: number): void;
-  multiplyPanel(gram: number, ld: number, order: number, j: number, workspace: number): void;
-  formPanel(order: number, j: number, workspace: number): void;
+  multiplyPanel(gram: number, ld: number, order: number, j: number, workspace: number, share: number): void;
+  addShares(order: number, j: number, workspace: number, block: number): void;
+  projectPanel(order: number, j: number, workspace: number, eighth: number): void;
+  smallMatrices(workspace: number): void;
+  formRows(order: number, j: number, workspace: number, block: number): void;
   chaseBulges(band: number, n: number, s0: number): void;
+  /** 1 when the group of sweeps is done, else 0. */
+  chaseSegment(band: number, n: number, s0: number, segment: number, sweeps: number): number;
+  sweepBytes(): number;
   sweepGroup(): number;
   bandWidth(): number;
   bandLd(): number;
@@ -166,6 +176,8 @@ export interface Kernels {
     lengths: number,
   ): void;
   readonly __heap_base: WebAssembly.Global;
+  /** Where the stack of this instance ends that grows downwards; instances in one memory need one each. */
+  readonly __stack_pointer: WebAssembly.Global;
 }
 
 const FUNCTIONS = [
@@ -185,11 +197,20 @@ const FUNCTIONS = [
   "scale",
   "clear",
   "bandWorkspace",
+  "sharesAt",
   "reducePanel",
+  "rowBlock",
+  "bandShares",
+  "updateColumns",
   "factorPanel",
   "multiplyPanel",
-  "formPanel",
+  "addShares",
+  "projectPanel",
+  "smallMatrices",
+  "formRows",
   "chaseBulges",
+  "chaseSegment",
+  "sweepBytes",
   "sweepGroup",
   "bandWidth",
   "bandLd",
@@ -228,7 +249,10 @@ function areKernels(exports: object): exports is Kernels {
 }
 
 /** Instantiates the kernels over one memory; throws an Error when the module is not the one that this file describes. */
-export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
+export function instantiateKernels(
+  module: WebAssembly.Module,
+  memory: WebAssembly.Memory<ArrayBufferLike>,
+): Kernels {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   if (!areKernels(exports))
     throw new Error("The embedded WebAssembly module lacks a kernel; rebuild the package");

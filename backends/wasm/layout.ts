@@ -7,6 +7,8 @@ import type { Kernels } from "./kernels.ts";
 export const DEPTH = 256;
 
 const WASM_BYTES = 2 ** 32;
+/** Of a helper's stack: the steps that are shared keep no arrays of more than a kilobyte. */
+const STACK_BYTES = 16384;
 
 /** What a matrix is, before any of it has been read. */
 export interface MatrixHeader {
@@ -32,6 +34,7 @@ export interface Layout {
   /** Whether the area of undecoded bytes holds the whole matrix, or one block. */
   readonly whole: boolean;
   readonly raw: number;
+  /** Inside what begins at `band`. */
   readonly packed: number;
   /** The Gram matrix, or the triangular factor. */
   readonly square: number;
@@ -54,6 +57,8 @@ export interface Layout {
   readonly signs: number;
   readonly product: number;
   readonly scratch: number;
+  /** With helpers: a group of sweeps for each thread. */
+  readonly sweeps: number;
   /** End of the last part. */
   readonly sizeBytes: number;
 }
@@ -61,16 +66,17 @@ export interface Layout {
 /**
  * Lays one matrix out.
  *
+ * @param helpers - threads besides the first that may work on it; their stacks come first, see {@link stackEnd}.
  * @throws MatrixError when it needs more than the 4 GiB that WebAssembly addresses.
  */
-export function layOut(header: MatrixHeader, kernels: Kernels): Layout {
+export function layOut(header: MatrixHeader, kernels: Kernels, helpers = 0): Layout {
   const [rows, columns] = header.shape;
   const wide = rows < columns;
   if (!wide && !header.rereadable) {
-    const layout = place(header, kernels, true);
+    const layout = place(header, kernels, { whole: true, helpers });
     if (layout.sizeBytes <= WASM_BYTES) return layout;
   }
-  const layout = place(header, kernels, wide);
+  const layout = place(header, kernels, { whole: wide, helpers });
   if (layout.sizeBytes <= WASM_BYTES) return layout;
   const gib = (layout.sizeBytes / 2 ** 30).toFixed(1);
   throw new MatrixError(
@@ -79,7 +85,16 @@ export function layOut(header: MatrixHeader, kernels: Kernels): Layout {
   );
 }
 
-function place({ shape, dtype }: MatrixHeader, kernels: Kernels, whole: boolean): Layout {
+/** Where the stack of helper 1, 2, .. ends, from which it grows downwards. */
+export function stackEnd(kernels: Kernels, helper: number): number {
+  return Math.ceil(Number(kernels.__heap_base.value) / 64) * 64 + helper * STACK_BYTES;
+}
+
+function place(
+  { shape, dtype }: MatrixHeader,
+  kernels: Kernels,
+  { whole, helpers }: { whole: boolean; helpers: number },
+): Layout {
   const n = Math.min(...shape);
   const m = Math.max(...shape);
   const wide = shape[0] < shape[1];
@@ -89,17 +104,19 @@ function place({ shape, dtype }: MatrixHeader, kernels: Kernels, whole: boolean)
   const blockBytes = floatDTypeBytes(dtype) * n * (wide ? m : depth);
   const bandDoubles = kernels.bandLd() * (order + 1);
   const workspaceDoubles = kernels.bandWorkspace(order);
+  // The rows are packed where stage one has its shares later.
+  const packedAt = Math.max(bandDoubles + kernels.sharesAt(order), order * (depth + 1));
+  const packedDoubles = 4 * Math.ceil(n / 4) * depth;
 
-  let end = Number(kernels.__heap_base.value);
+  let end = stackEnd(kernels, helpers);
   const take = (bytes: number): number => {
     const at = Math.ceil(end / 64) * 64;
     end = at + bytes;
     return at;
   };
   const raw = take(whole ? floatDTypeBytes(dtype) * n * m : blockBytes);
-  const packed = take(8 * 4 * Math.ceil(n / 4) * depth);
   const square = take(8 * ld * order);
-  const band = take(8 * Math.max(bandDoubles + workspaceDoubles, order * (depth + 1)));
+  const band = take(8 * Math.max(bandDoubles + workspaceDoubles, packedAt + packedDoubles));
   const diagonal = take(8 * n);
   const beside = take(8 * n);
   const vectors = take(8 * (5 * n + 1));
@@ -107,6 +124,7 @@ function place({ shape, dtype }: MatrixHeader, kernels: Kernels, whole: boolean)
   const signs = take(8 * order);
   const product = take(8 * order);
   const scratch = take(8 * 2 * depth);
+  const sweeps = take(helpers > 0 ? (helpers + 1) * kernels.sweepBytes() : 0);
   return {
     n,
     m,
@@ -116,7 +134,7 @@ function place({ shape, dtype }: MatrixHeader, kernels: Kernels, whole: boolean)
     blockBytes,
     whole,
     raw,
-    packed,
+    packed: band + 8 * packedAt,
     square,
     band,
     bandDoubles,
@@ -129,6 +147,7 @@ function place({ shape, dtype }: MatrixHeader, kernels: Kernels, whole: boolean)
     signs,
     product,
     scratch,
+    sweeps,
     sizeBytes: take(64),
   };
 }

@@ -1,10 +1,13 @@
 // One worker thread as the pool sees it: it feeds a matrix through the staging area and waits for the values.
-import { Worker } from "node:worker_threads";
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import type { MatrixSource, Precision } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
+import { CREW_BYTES, CrewControl } from "./crew-control.ts";
 import {
   CLOSED_WORD,
+  type CrewStart,
+  type Invitation,
   type Reply,
   type Request,
   SLOT_BYTES,
@@ -35,9 +38,21 @@ export interface PoolThread {
   readonly url: URL;
   /** What it is started with besides {@link WorkerStart}. */
   readonly workerData: object;
+  /** Whether such threads can help each other with a matrix. */
+  readonly helps: boolean;
 }
 
-/** Owns one thread and its staging area. One `singularValues`, or the steps of one truncated SVD, at a time. */
+/** What others need to help a thread. */
+interface Entrance {
+  readonly control: SharedArrayBuffer;
+  readonly words: CrewControl;
+  readonly invitations: MessagePort;
+}
+
+/**
+ * Owns one thread and its staging area. One `singularValues`, the steps of one truncated SVD, or help for another thread at
+ * a time.
+ */
 export class PoolWorker {
   readonly #backend: string;
   readonly #staging = new SharedArrayBuffer(STAGING_BYTES);
@@ -49,14 +64,22 @@ export class PoolWorker {
   #job: Job | null = null;
   #calls = 0;
   readonly #asked = new Map<number, Asked>();
+  readonly #entrance: Entrance | null;
+  #leaving: { readonly resolve: () => void; readonly reject: (error: Error) => void } | null = null;
   #closing = false;
   /** Why the thread is gone; null while it lives. */
   #death: Error | null = null;
 
-  constructor(precision: Precision, { backend, url, workerData }: PoolThread) {
+  /** @param helpers - how many other threads may help this one with its matrix, at most. */
+  constructor(precision: Precision, { backend, url, workerData }: PoolThread, helpers = 0) {
     this.#backend = backend;
-    const start: WorkerStart = { staging: this.#staging, precision };
-    this.#worker = new Worker(url, { workerData: { ...workerData, ...start } });
+    const { entrance, crew } = openCrew(helpers);
+    this.#entrance = entrance;
+    const start: WorkerStart = { staging: this.#staging, precision, crew };
+    this.#worker = new Worker(url, {
+      workerData: { ...workerData, ...start },
+      transferList: crew ? [crew.invitations] : [],
+    });
     this.#worker.on("message", (reply: Reply) => this.#receive(reply));
     this.#worker.on("error", (cause) =>
       this.#die(new Error(`A worker of the ${backend} backend crashed`, { cause })),
@@ -89,12 +112,50 @@ export class PoolWorker {
         this.#job = { number, resolve, reject, again };
       });
       const { shape, dtype, rereadable = false } = matrix;
+      this.#entrance?.words.begin();
       this.#post({ kind: "begin", job: number, header: { shape, dtype, rereadable } });
       return await Promise.race([values, this.#feed(matrix, number).then(() => values)]);
     } finally {
       this.#job = null;
       if (!this.#closing) this.#worker.unref();
     }
+  }
+
+  /** Millions of floating-point operations done of the matrix at work, of those that can be shared; null: none can. */
+  get doneMflops(): number | null {
+    return this.#entrance?.words.doneMflops ?? null;
+  }
+
+  /** Helps another thread with its matrix; settles once this one is free again, or gone. */
+  help(leader: PoolWorker, seat: number): Promise<void> {
+    const entrance = leader.#entrance;
+    if (this.#death !== null) return Promise.reject(this.#death);
+    if (entrance === null) return Promise.resolve();
+    entrance.words.admit(seat);
+    const { port1, port2 } = new MessageChannel();
+    const invitation: Invitation = { port: port1 };
+    entrance.invitations.postMessage(invitation, [port1]);
+    this.#worker.ref();
+    this.#post({ kind: "help", call: { control: entrance.control, seat, port: port2 } }, [port2]);
+    return new Promise((resolve, reject) => {
+      this.#leaving = { resolve, reject };
+    });
+  }
+
+  /** Calls this thread back from where it helps; it has to be dismissed there as well. */
+  leave(): void {
+    this.#post({ kind: "leave" });
+  }
+
+  /** Sends a helper of this thread away. */
+  dismissHelper(seat: number): void {
+    this.#entrance?.words.dismiss(seat);
+  }
+
+  /** Rejects what is in progress, and ends the thread. */
+  fail(error: Error): void {
+    this.#die(error);
+    void this.close();
   }
 
   /** Has a step of a truncated SVD done; steps that are asked for meanwhile follow in order. */
@@ -120,8 +181,8 @@ export class PoolWorker {
     await this.#exited;
   }
 
-  #post(request: Request): void {
-    this.#worker.postMessage(request);
+  #post(request: Request, transfer: readonly MessagePort[] = []): void {
+    this.#worker.postMessage(request, transfer);
   }
 
   /** Sends the rows of job `number`, for as long as that is the job at work. */
@@ -184,6 +245,11 @@ export class PoolWorker {
       case "svdFailed":
         this.#settle(reply.call)?.reject(reply.error);
         return;
+      case "left":
+        if (!this.#closing) this.#worker.unref();
+        this.#leaving?.resolve();
+        this.#leaving = null;
+        return;
       default:
         reply satisfies never;
     }
@@ -202,10 +268,14 @@ export class PoolWorker {
     this.#job = null;
     for (const { reject } of this.#asked.values()) reject(error);
     this.#asked.clear();
+    this.#leaving?.reject(error);
+    this.#leaving = null;
   }
 
   #die(error: Error): void {
     this.#death ??= error;
+    this.#entrance?.words.abandon();
+    this.#entrance?.invitations.close();
     this.#rejectAll(this.#death);
     this.#wake();
   }
@@ -213,4 +283,15 @@ export class PoolWorker {
   #closedError(): Error {
     return new Error(`The ${this.#backend} backend was closed`);
   }
+}
+
+/** The two sides of what helpers go through: the pool's, and the thread's. */
+function openCrew(helpers: number): { entrance: Entrance | null; crew: CrewStart | null } {
+  if (helpers === 0) return { entrance: null, crew: null };
+  const control = new SharedArrayBuffer(CREW_BYTES);
+  const { port1, port2 } = new MessageChannel();
+  return {
+    entrance: { control, words: new CrewControl(control), invitations: port1 },
+    crew: { control, invitations: port2, helpers },
+  };
 }

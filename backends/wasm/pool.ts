@@ -1,9 +1,12 @@
 // The open wasm backend: as many worker threads as it may use, started when first needed, one matrix on each; more
-// calls wait in line, their rows untouched.
+// calls wait in line, their rows untouched. Threads that no matrix waits for help others with theirs.
 import type { Backend, MatrixSource, Precision } from "../../src/backend.ts";
 import { checkSvd, type SvdOptions, type TruncatedSvd } from "../../src/backend-svd.ts";
+import { chooseMatrix } from "./cost-model.ts";
+import { MAX_HELPERS } from "./crew-control.ts";
+import { Crews } from "./crews.ts";
 import { KERNELS_SOURCE_SHA256 } from "./kernels.wasm.ts";
-import { compileKernels } from "./kernels-module.ts";
+import { canShareMemory, compileKernels } from "./kernels-module.ts";
 import { type PoolThread, PoolWorker } from "./pool-worker.ts";
 import { computeSvd } from "./svd.ts";
 import { planSvd } from "./svd-plan.ts";
@@ -17,7 +20,11 @@ const WASM_THREAD: PoolThread = {
   backend: "wasm",
   url: new URL("./worker.js", import.meta.url),
   workerData: {},
+  helps: true,
 };
+
+/** Free threads are sent to help after this: calls that come together get a thread each first. */
+const ASSIST_AFTER_MS = 3;
 
 /**
  * The `wasm` backend, open. `fast` adds up the Gram matrix in float32 products and keeps what comes of it where its
@@ -36,6 +43,12 @@ export class WasmBackend implements Backend {
   #closed: Promise<void> | null = null;
 
   readonly #thread: PoolThread;
+  /** Of each thread, at most; 0: they work alone. */
+  readonly #helpers: number;
+  /** What helpers could be sent to. */
+  readonly #atWork = new Map<PoolWorker, MatrixSource>();
+  readonly #crews = new Crews((helper) => this.#release(helper));
+  #assisting: NodeJS.Timeout | null = null;
 
   /**
    * @param threads - worker threads, at least 1.
@@ -45,6 +58,7 @@ export class WasmBackend implements Backend {
     this.concurrency = threads;
     this.precision = precision;
     this.#thread = thread;
+    this.#helpers = thread.helps && canShareMemory() ? Math.min(threads - 1, MAX_HELPERS) : 0;
     const build = `${KERNELS_SOURCE_SHA256.slice(0, 12)}${compileKernels().roundsOnce ? "-fma" : ""}`;
     this.version = `2-${build}${precision === "fast" ? "-f32" : ""}`;
   }
@@ -52,9 +66,13 @@ export class WasmBackend implements Backend {
   async singularValues(matrix: MatrixSource): Promise<Float64Array> {
     checkShape(matrix.shape);
     const worker = await this.#acquire();
+    this.#atWork.set(worker, matrix);
+    this.#assistSoon();
     try {
       return await worker.singularValues(matrix);
     } finally {
+      this.#atWork.delete(worker);
+      this.#crews.dismiss(worker);
       this.#release(worker);
     }
   }
@@ -100,6 +118,7 @@ export class WasmBackend implements Backend {
   }
 
   async #closeAll(): Promise<void> {
+    if (this.#assisting !== null) clearTimeout(this.#assisting);
     for (const { reject } of this.#line.splice(0)) reject(closedError(this.#thread));
     for (const stop of this.#inFlight) stop(closedError(this.#thread));
     await Promise.all([...this.#all].map((worker) => worker.close()));
@@ -108,7 +127,9 @@ export class WasmBackend implements Backend {
   async #acquire(): Promise<PoolWorker> {
     if (this.#closed !== null) throw closedError(this.#thread);
     const worker = this.#takeIdle() ?? this.#start();
-    return worker ?? new Promise((resolve, reject) => this.#line.push({ resolve, reject }));
+    if (worker !== null) return worker;
+    this.#crews.callOne();
+    return new Promise((resolve, reject) => this.#line.push({ resolve, reject }));
   }
 
   /** An idle worker; those that died meanwhile are forgotten. */
@@ -122,7 +143,7 @@ export class WasmBackend implements Backend {
 
   #start(): PoolWorker | null {
     if (this.#all.size >= this.concurrency) return null;
-    const worker = new PoolWorker(this.precision, this.#thread);
+    const worker = new PoolWorker(this.precision, this.#thread, this.#helpers);
     this.#all.add(worker);
     return worker;
   }
@@ -136,6 +157,32 @@ export class WasmBackend implements Backend {
     if (!free) return;
     if (next) next.resolve(free);
     else this.#idle.push(free);
+    this.#assistSoon();
+  }
+
+  #assistSoon(): void {
+    if (this.#helpers === 0 || this.#assisting !== null || this.#closed !== null) return;
+    this.#assisting = setTimeout(() => {
+      this.#assisting = null;
+      while (this.#assist()) {}
+    }, ASSIST_AFTER_MS);
+  }
+
+  /** Sends a thread that has nothing to do, or is not yet started, to help where it gains most; false when nowhere. */
+  #assist(): boolean {
+    const started = this.#idle.length > 0;
+    if (this.#line.length > 0 || (!started && this.#all.size >= this.concurrency)) return false;
+    const matrices = [...this.#atWork].flatMap(([leader, { shape, dtype }]) => {
+      const { doneMflops } = leader;
+      if (doneMflops === null || !this.#crews.hasSeat(leader)) return [];
+      const floats = this.precision === "fast" && dtype !== "F64";
+      return [{ leader, shape, floats, doneMflops, threads: 1 + this.#crews.size(leader) }];
+    });
+    const leader = matrices[chooseMatrix(matrices, { started }) ?? -1]?.leader;
+    const helper = leader && (this.#takeIdle() ?? this.#start());
+    if (!helper) return false;
+    this.#crews.send(helper, leader);
+    return true;
   }
 }
 

@@ -1,6 +1,8 @@
 // What the pool and its workers say to each other. Bytes travel in a shared staging area: the word that closes the
 // backend, then SLOTS blocks that the pool fills and the worker hands back.
+import type { MessagePort } from "node:worker_threads";
 import type { Precision } from "../../src/backend.ts";
+import type { Call } from "./helper.ts";
 import type { MatrixHeader } from "./layout.ts";
 import type { SvdAnswer, SvdStep } from "./svd-worker.ts";
 
@@ -15,6 +17,23 @@ export const STAGING_BYTES = SLOTS_AT + SLOTS * SLOT_BYTES;
 export interface WorkerStart {
   readonly staging: SharedArrayBuffer;
   readonly precision: Precision;
+  /** Null where no other thread can help this one with a matrix. */
+  readonly crew: CrewStart | null;
+}
+
+/** How others help a worker with a matrix. */
+export interface CrewStart {
+  /** The words of crew-control.ts. */
+  readonly control: SharedArrayBuffer;
+  /** Where each {@link Invitation} arrives: read between two steps of a matrix, when no event is. */
+  readonly invitations: MessagePort;
+  /** How many, at most. */
+  readonly helpers: number;
+}
+
+/** Somebody who waits at the other end of `port` for the memory. */
+export interface Invitation {
+  readonly port: MessagePort;
 }
 
 /** The bytes of one slot. */
@@ -36,7 +55,10 @@ export type MatrixRequest =
 export type Request =
   | MatrixRequest
   /** A step of a truncated SVD; each is answered by `svd` or `svdFailed` with the same number. */
-  | { readonly kind: "svd"; readonly call: number; readonly step: SvdStep };
+  | { readonly kind: "svd"; readonly call: number; readonly step: SvdStep }
+  /** To help another thread until it is dismissed there, or by `leave`, should its memory not have come. Answered by `left`. */
+  | { readonly kind: "help"; readonly call: Call }
+  | { readonly kind: "leave" };
 
 /** From a worker. Each `bytes` is answered by `free`; each `finish` by `done` or, twice at most, `again`. */
 export type Reply =
@@ -47,4 +69,5 @@ export type Reply =
   | { readonly kind: "refused"; readonly job: number; readonly message: string }
   | { readonly kind: "failed"; readonly job: number; readonly error: unknown }
   | { readonly kind: "svd"; readonly call: number; readonly answer: SvdAnswer }
-  | { readonly kind: "svdFailed"; readonly call: number; readonly error: unknown };
+  | { readonly kind: "svdFailed"; readonly call: number; readonly error: unknown }
+  | { readonly kind: "left" };

@@ -8,6 +8,9 @@ import { floatGramError, floatGramSuffices, gramSuffices } from "./guard.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "./kernels.ts";
 import { DEPTH, type Layout, layOut, type MatrixHeader } from "./layout.ts";
 import { exponentOf, factorFor, firstExponent, largestMagnitude } from "./scaling.ts";
+import { reduceToBand } from "./stage-one.ts";
+import { gramStep } from "./steps.ts";
+import { ALONE, type Team } from "./team.ts";
 
 const PAGE_BYTES = 65536;
 // A memory that is larger by this than what the next matrix needs is given back first.
@@ -35,20 +38,28 @@ export class Solver {
   readonly #module: WebAssembly.Module;
   readonly #precision: Precision;
   readonly #interrupted: () => boolean;
-  #memory: WebAssembly.Memory;
+  readonly #team: Team;
+  #memory: WebAssembly.Memory<ArrayBufferLike>;
   #kernels: Kernels;
   #work: Work | null = null;
 
   /**
-   * @param module - the compiled kernels.
+   * @param module - the compiled kernels, the shared build where the team has a memory.
    * @param precision - with `fast`, matrices of other types than F64 are tried in float32 products first.
    * @param interrupted - asked every few milliseconds; once true, the work in progress throws an Error.
+   * @param team - who does the large steps.
    */
-  constructor(module: WebAssembly.Module, precision: Precision, interrupted: () => boolean) {
+  constructor(
+    module: WebAssembly.Module,
+    precision: Precision,
+    interrupted: () => boolean,
+    team: Team = ALONE,
+  ) {
     this.#module = module;
     this.#precision = precision;
     this.#interrupted = interrupted;
-    this.#memory = newMemory();
+    this.#team = team;
+    this.#memory = team.memory ?? newMemory();
     this.#kernels = instantiateKernels(module, this.#memory);
   }
 
@@ -59,7 +70,7 @@ export class Solver {
    */
   begin(header: MatrixHeader, target: Target = this.#targetOf(header)): void {
     this.#work = null;
-    const layout = layOut(header, this.#kernels);
+    const layout = layOut(header, this.#kernels, this.#team.helpers);
     this.#reserve(layout.sizeBytes);
     this.#work = {
       header,
@@ -146,6 +157,10 @@ export class Solver {
   }
 
   #reserve(sizeBytes: number): void {
+    if (this.#team.memory !== null) {
+      growTo(this.#team.memory, sizeBytes); // never given back: engines free a shared memory with its threads
+      return;
+    }
     const memory = reserve(this.#memory, sizeBytes);
     if (memory === this.#memory) return;
     this.#memory = memory;
@@ -206,14 +221,14 @@ export class Solver {
   }
 
   #foldPacked({ target, layout }: Work, k: number): void {
-    const { n, packed, square, ld, order, columns, lengths, signs, product, scratch } = layout;
+    const { n, packed, square, order, columns, lengths, signs, product, scratch } = layout;
     switch (target) {
       case "floats":
-        this.#kernels.gramAddFloats(packed, n, k, square, ld);
+        this.#team.run(this.#kernels, gramStep("gramFloats", layout, { depth: k, kernels: this.#kernels }));
         this.#kernels.probeAdd(packed, n, k, signs, scratch, product, lengths);
         return;
       case "gram":
-        this.#kernels.gramAdd(packed, n, k, square, ld);
+        this.#team.run(this.#kernels, gramStep("gram", layout, { depth: k, kernels: this.#kernels }));
         return;
       case "triangle":
         this.#kernels.qrAdd(packed, n, k, square, order, columns);
@@ -225,7 +240,7 @@ export class Solver {
 
   #fromGram({ target, layout, exponent }: Work): Float64Array<ArrayBuffer> {
     const kernels = this.#kernels;
-    const { n, order, ld, square, band, bandDoubles, workspace, signs, product } = layout;
+    const { n, order, ld, square, signs, product } = layout;
     if (target === "floats") kernels.setDiagonal(square, n, ld, layout.lengths);
     const max = kernels.gramMax(square, n, ld);
     if (max === 0) return new Float64Array(n);
@@ -234,12 +249,11 @@ export class Solver {
     const half = Math.floor(exponentOf(max) / 2); // an even power of two: its root is one as well
     kernels.scale(square, ld * order, 2 ** (-2 * half));
 
-    kernels.clear(band, bandDoubles);
-    for (let j = 0; j < order; j += kernels.bandWidth()) {
-      this.#checkInterrupted();
-      kernels.reducePanel(square, ld, order, j, band, workspace);
-    }
-    const eigenvalues = bandEigenvalues(kernels, this.#memory.buffer, layout, () => this.#checkInterrupted());
+    const team = this.#team;
+    const check = () => this.#checkInterrupted();
+    reduceToBand(team, kernels, layout, check);
+    team.chaseBulges(kernels, layout, check);
+    const eigenvalues = bandEigenvalues(kernels, this.#memory.buffer, layout);
     return descending(eigenvalues, (value) => Math.sqrt(Math.max(value, 0)), half + (exponent ?? 0));
   }
 
@@ -272,13 +286,21 @@ export function newMemory(): WebAssembly.Memory {
 }
 
 /** A memory of at least that size: this one, or a new one when it is much too large. Throws an Error when there is none. */
-export function reserve(before: WebAssembly.Memory, sizeBytes: number): WebAssembly.Memory {
+export function reserve<B extends ArrayBufferLike>(
+  before: WebAssembly.Memory<B>,
+  sizeBytes: number,
+): WebAssembly.Memory<B> | WebAssembly.Memory {
   const memory = before.buffer.byteLength > sizeBytes + SPARE_BYTES ? newMemory() : before;
+  growTo(memory, sizeBytes);
+  return memory;
+}
+
+/** Makes a memory at least that large. Throws an Error when it cannot be had. */
+function growTo(memory: WebAssembly.Memory<ArrayBufferLike>, sizeBytes: number): void {
   const missing = Math.ceil((sizeBytes - memory.buffer.byteLength) / PAGE_BYTES);
-  if (missing <= 0) return memory;
+  if (missing <= 0) return;
   try {
     memory.grow(missing);
-    return memory;
   } catch (cause) {
     const mib = Math.ceil(sizeBytes / 2 ** 20);
     throw new Error(`Cannot reserve ${mib} MiB for a matrix; use fewer threads or free some memory`, {
@@ -288,13 +310,14 @@ export function reserve(before: WebAssembly.Memory, sizeBytes: number): WebAssem
 }
 
 /**
- * The eigenvalues of the symmetric matrix of order `n` whose band lies at `band`, in no order: a view of `diagonal`.
+ * The eigenvalues of the symmetric matrix of order `n` whose band lies at `band`, its bulges chased, in no order: a view
+ * of `diagonal`.
  *
  * @throws Error when the iteration does not converge.
  */
 export function bandEigenvalues(
   kernels: Kernels,
-  memory: ArrayBuffer,
+  memory: ArrayBufferLike,
   {
     n,
     band,
@@ -302,12 +325,7 @@ export function bandEigenvalues(
     diagonal,
     beside,
   }: Pick<Layout, "n" | "band" | "bandDoubles" | "diagonal" | "beside">,
-  checkInterrupted: () => void,
 ): Float64Array {
-  for (let s0 = 0; s0 < n - 1; s0 += kernels.sweepGroup()) {
-    checkInterrupted();
-    kernels.chaseBulges(band, n, s0);
-  }
   const bandLd = kernels.bandLd();
   const b = new Float64Array(memory, band, bandDoubles);
   const d = new Float64Array(memory, diagonal, n);

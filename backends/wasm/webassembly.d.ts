@@ -4,17 +4,22 @@ declare namespace WebAssembly {
   class Module {
     constructor(bytes: Uint8Array);
   }
-  class Memory {
-    constructor(descriptor: { readonly initial: number; readonly maximum: number });
-    readonly buffer: ArrayBuffer;
+  /** `B` is SharedArrayBuffer where `shared` is true. */
+  class Memory<B extends ArrayBufferLike = ArrayBuffer> {
+    constructor(descriptor: {
+      readonly initial: number;
+      readonly maximum: number;
+      readonly shared?: B extends SharedArrayBuffer ? boolean : false;
+    });
+    readonly buffer: B;
     /** @throws RangeError when the pages cannot be had. */
     grow(pages: number): number;
   }
   class Global {
-    readonly value: unknown;
+    value: unknown;
   }
   class Instance {
-    constructor(module: Module, imports: { readonly env: { readonly memory: Memory } });
+    constructor(module: Module, imports: { readonly env: { readonly memory: Memory<ArrayBufferLike> } });
     readonly exports: object;
   }
   function validate(bytes: Uint8Array): boolean;

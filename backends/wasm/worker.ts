@@ -1,21 +1,27 @@
-// A worker thread of the wasm backend: one solver, one matrix at a time. Started by pool.ts.
+// A worker thread of the wasm backend: one matrix at a time, with the help of others, or help for another's. Started by
+// pool.ts.
 import { parentPort, workerData } from "node:worker_threads";
 import { MatrixError } from "../../src/errors.ts";
+import { Crew } from "./crew.ts";
+import { Helper } from "./helper.ts";
 import { compileKernels } from "./kernels-module.ts";
 import { CLOSED_WORD, type Reply, type Request, slotBytes, type WorkerStart } from "./protocol.ts";
 import { Solver } from "./solver.ts";
 import { type SvdStep, SvdWorker } from "./svd-worker.ts";
+import { ALONE } from "./team.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("worker.js is started by the wasm backend, not by hand");
-const { staging, precision }: WorkerStart = workerData;
+const { staging, precision, crew: crewStart }: WorkerStart = workerData;
 const control = new Int32Array(staging, 0, 1);
 const reply = (message: Reply) => port.postMessage(message);
 
-const { module } = compileKernels();
+const { module } = compileKernels({ shared: crewStart !== null });
 const isClosed = () => Atomics.load(control, CLOSED_WORD) === 1;
-const solver = new Solver(module, precision, isClosed);
-const svd = new SvdWorker(module, isClosed);
+const crew = crewStart && new Crew(crewStart, isClosed);
+const solver = new Solver(module, precision, isClosed, crew ?? ALONE);
+const helper = new Helper(module, isClosed);
+let svd: SvdWorker | null = null;
 
 /** The matrix at work; null between matrices and after one has failed, when its remaining bytes are dropped. */
 let job: number | null = null;
@@ -45,6 +51,7 @@ function finish(): void {
 
 function answerSvd(call: number, step: SvdStep): void {
   try {
+    svd ??= new SvdWorker(compileKernels().module, isClosed);
     reply({ kind: "svd", call, answer: svd.take(step) });
   } catch (error) {
     reply({ kind: "svdFailed", call, error });
@@ -60,6 +67,7 @@ function handle(request: Request): void {
   switch (request.kind) {
     case "begin":
       job = request.job;
+      crew?.begin();
       attempt(() => solver.begin(request.header));
       return;
     case "bytes":
@@ -71,6 +79,12 @@ function handle(request: Request): void {
       return;
     case "svd":
       answerSvd(request.call, request.step);
+      return;
+    case "help":
+      helper.help(request.call, () => reply({ kind: "left" }));
+      return;
+    case "leave":
+      if (helper.stopWaiting()) reply({ kind: "left" });
       return;
     case "stop":
       stopThread();

@@ -127,7 +127,7 @@ export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: Float
     rounded,
     band: take(8 * bandDoubles),
     bandDoubles,
-    workspace: take(8 * kernels.bandWorkspace(order)),
+    workspace: take(8 * Math.max(kernels.sharesAt(order), kernels.bandWorkspace(smallOrder))),
     reflectors: take(8 * order * half),
     products: take(8 * order * half),
     left: take(16 * order * half),

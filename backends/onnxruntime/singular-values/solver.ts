@@ -7,6 +7,7 @@ import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../../wasm/kerne
 import type { MatrixHeader } from "../../wasm/layout.ts";
 import { exponentOf, factorFor, firstExponent, largestMagnitude } from "../../wasm/scaling.ts";
 import { bandEigenvalues, descending, newMemory, reserve, Solver, wrongSize } from "../../wasm/solver.ts";
+import { chaseBulges } from "../../wasm/team.ts";
 import { type FloatPlan, floatPlan } from "./float-plan.ts";
 import {
   addFloatGram,
@@ -289,7 +290,8 @@ export class HybridSolver {
 
   #valuesOfBand({ layout }: Work, exponent: number): Float64Array<ArrayBuffer> {
     const checkInterrupted = () => this.#checkInterrupted();
-    const eigenvalues = bandEigenvalues(this.#kernels, this.#memory.buffer, layout, checkInterrupted);
+    chaseBulges(this.#kernels, layout, checkInterrupted);
+    const eigenvalues = bandEigenvalues(this.#kernels, this.#memory.buffer, layout);
     return descending(eigenvalues, (value) => Math.sqrt(Math.max(value, 0)), exponent);
   }
 }

@@ -5,8 +5,26 @@
 // A -= V X^T + X V^T (Bischof, Lang and Sun, A framework for symmetric band reduction, ACM TOMS 26, 2000).
 #include "band.h"
 
+// The large products of a panel are cut into shares, by the order alone and not by the number of threads that take
+// them: what each adds to Y is added up share by share, and rounded alike.
+EXPORT(bandShares) int band_shares(int n) { return n < 768 ? 1 : n < 3072 ? 4 : 8; }
+
+// The share that block of rows i belongs to: there and back, so that the rows of a triangle add up to the same work.
+static int share_of(int i, int shares) {
+  const int at = i % (2 * shares);
+  return at < shares ? at : 2 * shares - 1 - at;
+}
+
+enum { ABOVE = 16 * BLOCK * BLOCK };  // doubles of a block's transpose
+
+// Doubles of the workspace, for a matrix of order n, before the shares.
+EXPORT(sharesAt) int shares_at(int n) { return sizeof(Workspace) / 8 + n * b * 8; }
+
 // Doubles that reduce_panel needs for a matrix of order n.
-EXPORT(bandWorkspace) int band_workspace(int n) { return sizeof(Workspace) / 8 + n * b * 8; }
+EXPORT(bandWorkspace) int band_workspace(int n) {
+  const int shares = band_shares(n);
+  return shares_at(n) + shares * ABOVE + (shares > 1 ? shares * n * b : 0);
+}
 
 // Factors columns c0 .. c0 + 7 of v (k rows) in place; r gets their part of R on and above the diagonal block.
 static NOINLINE void factor8(double *v, int k, int c0, double *tau, double *r, double *t8) {
@@ -84,21 +102,22 @@ void pack_reflectors(const double *v, int k, double *packed, double *vxv) {
   }
 }
 
-// Y = A V for the trailing matrix of order k that begins at row o; Y goes to X's place in vxv.
-static void multiply_trailing(const double *g, int ld, int o, int k, const double *packed, double *vxv) {
+static void clear_rows(double *y, int stride, int p0, int p1) {
+  for (int p = p0; p < p1; p++) __builtin_memset(y + (long)p * stride, 0, 4 * b * 8);
+}
+
+// Y = A V for panels p0 .. p1 - 1 of the trailing matrix of order k that begins at row o; Y goes to X's place in vxv.
+static void multiply_rows(const double *g, int ld, int o, int k, int p0, int p1, const double *packed, double *vxv) {
   enum { ROWS = 16, DEPTH = 256 };  // panels of A and rows of V that stay in the cache
-  for (int q0 = 0; q0 < k / 4; q0 += ROWS) {
-    int q1 = min_int(q0 + ROWS, k / 4);
-    for (int p = q0; p < q1; p++) __builtin_memset(vxv + (long)p * 12 * b + 4 * b, 0, 4 * b * 8);
-    for (int k0 = 0; k0 < k; k0 += DEPTH) {
-      int depth = min_int(DEPTH, k - k0);
-      for (int p = q0; p < q1; p++) {
+  clear_rows(vxv + 4 * b, 12 * b, p0, p1);
+  for (int q0 = p0; q0 < p1; q0 += ROWS)
+    for (int k0 = 0; k0 < k; k0 += DEPTH)
+      for (int p = q0; p < min_int(q0 + ROWS, p1); p++) {
         const double *a = g + ((long)(o / 4 + p) * ld + o + k0) * 4;
         double *y = vxv + (long)p * 12 * b + 4 * b;
-        for (int c = 0; c < b / 4; c++) tile_add(a, packed + ((long)c * k + k0) * 4, y + c * 16, depth);
+        for (int c = 0; c < b / 4; c++)
+          tile_add(a, packed + ((long)c * k + k0) * 4, y + c * 16, min_int(DEPTH, k - k0));
       }
-    }
-  }
 }
 
 // One 4 x 4 tile of V^T Y, column-major, over all panels of rows; y points at the tile's columns in the first slot.
@@ -131,18 +150,21 @@ static void put_tile(const double *tile, double *matrix, int row, int column) {
     for (int r = 0; r < 4; r++) matrix[(column + c) * b + row + r] = tile[c * 4 + r];
 }
 
-// ws->ts = [-S / 2; T], packed, from V^T Y and V^T V.
-void small_matrices(Workspace *ws, int k, const double *packed, const double *vxv) {
+// V^T Y and the upper half of V^T V, four of their rows.
+void project(Workspace *ws, int c, int k, const double *packed, const double *vxv) {
+  const double *v = packed + (long)c * k;
   double tile[16];
-  for (int c = 0; c < b; c += 4)
-    for (int e = 0; e < b; e += 4) {
-      const double *v = packed + (long)c * k;
-      tile_vty(v, vxv + 4 * b + e * 4, k / 4, tile);
-      put_tile(tile, ws->vty, c, e);
-      if (e < c) continue;
-      tile_vty(v, vxv + e * 4, k / 4, tile);
-      put_tile(tile, ws->vtv, c, e);
-    }
+  for (int e = 0; e < b; e += 4) {
+    tile_vty(v, vxv + 4 * b + e * 4, k / 4, tile);
+    put_tile(tile, ws->vty, c, e);
+    if (e < c) continue;
+    tile_vty(v, vxv + e * 4, k / 4, tile);
+    put_tile(tile, ws->vtv, c, e);
+  }
+}
+
+// ws->ts = [-S / 2; T], packed, from V^T Y and V^T V.
+void small_matrices(Workspace *ws) {
   __builtin_memset(ws->t, 0, sizeof ws->t);
   __builtin_memset(ws->w, 0, sizeof ws->w);
   for (int i = 0; i < b; i++) {
@@ -159,73 +181,94 @@ void small_matrices(Workspace *ws, int k, const double *packed, const double *vx
     }
 }
 
-// X = [V | Y] [-S / 2; T], over Y.
-void form_x(Workspace *ws, int k, double *vxv) {
-  for (int p = 0; p < k / 4; p++) {
-    double *slot = vxv + (long)p * 12 * b;
-    __builtin_memset(ws->rows, 0, sizeof ws->rows);
-    for (int c = 0; c < b / 4; c++) tile_add(slot, ws->ts + c * 8 * b, ws->rows + c * 16, 2 * b);
-    __builtin_memcpy(slot + 4 * b, ws->rows, sizeof ws->rows);
+// X = [V | Y] [-S / 2; T], over Y, in panels p0 .. p1 - 1.
+void form_x(const Workspace *ws, int p0, int p1, double *vxv) {
+  for (int p = p0; p < p1; p++) {
+    double *slot = vxv + (long)p * 12 * b, rows[4 * b];
+    __builtin_memset(rows, 0, sizeof rows);
+    for (int c = 0; c < b / 4; c++) tile_add(slot, ws->ts + c * 8 * b, rows + c * 16, 2 * b);
+    __builtin_memcpy(slot + 4 * b, rows, sizeof rows);
   }
 }
 
-// A -= V X^T + X V^T for the next b columns, on and below the diagonal; A begins at row o and has `panels` of them.
-static void update_columns(double *g, int ld, int o, int panels, const double *vxv) {
+// A -= V X^T + X V^T for the next b columns in panels p0 .. p1 - 1, on and below the diagonal; A begins at row o.
+static void update_columns(double *g, int ld, int o, int p0, int p1, const double *vxv) {
   double unused[16];
-  for (int i = 0; i < panels; i++)
+  for (int i = p0; i < p1; i++)
     for (int j = 0; j < min_int(b / 4, i + 1); j++)
       tile_subtract_mirrored(vxv + (long)i * 12 * b, vxv + (long)j * 12 * b + 4 * b,
                              g + ((long)(o / 4 + i) * ld + o + j * 4) * 4, unused, 2 * b);
 }
 
-// Y += A V for the rows of A in panels p0 .. p1 - 1 and its columns in panels q0 .. q1 - 1; a: the first row's first.
+// Y += A V for the rows of A in panels p0 .. p1 - 1 and its columns in panels q0 .. q1 - 1; a: the first row's first; y:
+// Y's first panel, the next one `stride` further.
 static void multiply_block(const double *a, int ld, int p0, int p1, int q0, int q1, int k, const double *packed,
-                           double *vxv) {
+                           double *y, int stride) {
   for (int p = p0; p < p1; p++, a += ld * 4L)
     for (int c = 0; c < b / 4; c++)
-      tile_add(a, packed + ((long)c * k + q0 * 4) * 4, vxv + (long)p * 12 * b + 4 * b + c * 16, (q1 - q0) * 4);
-}
-
-// A -= V X^T + X V^T with `last`, and Y = A W for W, the next panel's V, in `packed`; Y goes to X's place in vxv. A is
-// the trailing matrix of order k that begins at row o. Block by block on and below the diagonal, so that A is read
-// from memory and written to it once; what lies above the diagonal blocks is left as it was and never used again.
-static void update_and_multiply(double *g, int ld, int o, int k, const double *last, const double *packed, double *vxv,
-                                double *above) {
-  const int panels = k / 4;
-  for (int p = 0; p < panels; p++) __builtin_memset(vxv + (long)p * 12 * b + 4 * b, 0, 4 * b * 8);
-  for (int i0 = 0; i0 < panels; i0 += BLOCK)
-    for (int j0 = 0; j0 <= i0; j0 += BLOCK) {
-      const int i1 = min_int(i0 + BLOCK, panels), j1 = min_int(j0 + BLOCK, panels);
-      double *block = g + ((long)(o / 4 + i0) * ld + o + j0 * 4) * 4;
-      double *mirror = i0 == j0 ? block : above;
-      const int mirror_ld = i0 == j0 ? ld : 4 * BLOCK;
-      for (int i = i0; i < i1; i++)
-        for (int j = j0; j < min_int(j1, i + 1); j++)
-          tile_subtract_mirrored(last + (long)i * 12 * b, last + (long)j * 12 * b + 4 * b,
-                                 block + ((long)(i - i0) * ld + (j - j0) * 4) * 4,
-                                 mirror + ((long)(j - j0) * mirror_ld + (i - i0) * 4) * 4, 2 * b);
-      multiply_block(block, ld, i0, i1, j0, j1, k, packed, vxv);
-      if (i0 != j0) multiply_block(above, mirror_ld, j0, j1, i0, i1, k, packed, vxv);
-    }
+      tile_add(a, packed + ((long)c * k + q0 * 4) * 4, y + (long)p * stride + c * 16, (q1 - q0) * 4);
 }
 
 // The places of a panel's matrices in the workspace.
 typedef struct {
   int o, k;  // the trailing matrix: its first row, and its order
-  double *v, *packed, *vxv, *last;
+  double *v, *packed, *vxv, *last, *shares;
 } Panel;
 
 static Panel panel_at(int n, int j, Workspace *ws) {
   double *v = ws->matrices, *packed = v + (long)n * b, *even = packed + (long)n * b, *odd = even + 3L * n * b;
   const int is_odd = j / b % 2;
-  return (Panel){j + b, n - j - b, v, packed, is_odd ? odd : even, is_odd ? even : odd};
+  return (Panel){j + b, n - j - b, v, packed, is_odd ? odd : even, is_odd ? even : odd, odd + 3L * n * b};
 }
 
-// The three steps of reduce_panel, the second and third for j < n - b. First: stores columns j .. j + b - 1 in the band
-// and packs the reflectors that make them so.
+// What a share adds to Y in the rows above its own, and the distance between its panels.
+typedef struct {
+  double *above, *y;
+  int stride;
+} Share;
+
+static Share share_at(int n, const Panel *panel, int share) {
+  const int shares = band_shares(n);
+  double *above = panel->shares + (long)share * ABOVE;
+  if (shares == 1) return (Share){above, panel->vxv + 4 * b, 12 * b};
+  return (Share){above, panel->shares + (long)shares * ABOVE + (long)share * n * b, 4 * b};
+}
+
+// A -= V X^T + X V^T with `last`, and Y = A W for W, the next panel's V, in the panels of A from i0 on, a block of
+// them: the block's own rows of Y, and what its columns add to the rows above, which goes to the share. Block by
+// block on and left of the diagonal, so that A is read from memory and written to it once; what lies above the diagonal
+// blocks is left as it was and never used again.
+static void update_and_multiply(double *g, int ld, const Panel *panel, int i0, const double *last, const Share *share) {
+  const int k = panel->k, o = panel->o, i1 = min_int(i0 + BLOCK, k / 4);
+  double *y = panel->vxv + 4 * b;
+  for (int j0 = 0; j0 <= i0; j0 += BLOCK) {
+    const int j1 = min_int(j0 + BLOCK, k / 4);
+    double *block = g + ((long)(o / 4 + i0) * ld + o + j0 * 4) * 4;
+    double *mirror = i0 == j0 ? block : share->above;
+    const int mirror_ld = i0 == j0 ? ld : 4 * BLOCK;
+    for (int i = i0; i < i1; i++)
+      for (int j = j0; j < min_int(j1, i + 1); j++)
+        tile_subtract_mirrored(last + (long)i * 12 * b, last + (long)j * 12 * b + 4 * b,
+                               block + ((long)(i - i0) * ld + (j - j0) * 4) * 4,
+                               mirror + ((long)(j - j0) * mirror_ld + (i - i0) * 4) * 4, 2 * b);
+    multiply_block(block, ld, i0, i1, j0, j1, k, panel->packed, y, 12 * b);
+    if (i0 != j0)
+      multiply_block(share->above, mirror_ld, j0, j1, i0, i1, k, panel->packed, share->y, share->stride);
+  }
+}
+
+// The steps of reduce_panel, in order, all but the first two for j < n - b. A step that takes a block of rows or a share
+// is done when it has been called for all of them, in any order and by any thread; before the next one begins.
+//
+// First, for j > 0 and the blocks of rows from j on: the update of the panel before, in this panel's columns.
+EXPORT(updateColumns) void update_block_columns(double *g, int ld, int n, int j, Workspace *ws, int block) {
+  const int panels = (n - j) / 4;
+  update_columns(g, ld, j, block * BLOCK, min_int((block + 1) * BLOCK, panels), panel_at(n, j, ws).last);
+}
+
+// Second: stores columns j .. j + b - 1 in the band and packs the reflectors that make them so.
 EXPORT(factorPanel) void factor_columns(double *g, int ld, int n, int j, double *band, Workspace *ws) {
   const Panel panel = panel_at(n, j, ws);
-  if (j > 0) update_columns(g, ld, j, (n - j) / 4, panel.last);
   for (int c = j; c < panel.o; c++)
     for (int i = c; i < panel.o; i++) band[(long)c * BAND_LD + i - c] = g[((long)(i / 4) * ld + c) * 4 + i % 4];
   if (panel.k == 0) return;
@@ -236,27 +279,64 @@ EXPORT(factorPanel) void factor_columns(double *g, int ld, int n, int j, double 
   pack_reflectors(panel.v, panel.k, panel.packed, panel.vxv);
 }
 
-// Second: the update of the panel before, and Y.
-EXPORT(multiplyPanel) void multiply_panel(double *g, int ld, int n, int j, Workspace *ws) {
+// Third, for the shares: the update of the panel before in the trailing matrix, and Y.
+EXPORT(multiplyPanel) void multiply_panel(double *g, int ld, int n, int j, Workspace *ws, int index) {
   const Panel panel = panel_at(n, j, ws);
-  if (j == 0) multiply_trailing(g, ld, panel.o, panel.k, panel.packed, panel.vxv);
-  else
-    update_and_multiply(g, ld, panel.o, panel.k, panel.last + 3 * b * b, panel.packed, panel.vxv, ws->above);
+  const Share share = share_at(n, &panel, index);
+  const int shares = band_shares(n), panels = panel.k / 4;
+  if (j > 0) clear_rows(share.y, share.stride, 0, panels);
+  for (int i0 = 0; i0 < panels; i0 += BLOCK) {
+    if (share_of(i0 / BLOCK, shares) != index) continue;
+    const int i1 = min_int(i0 + BLOCK, panels);
+    if (j == 0) {
+      multiply_rows(g, ld, panel.o, panel.k, i0, i1, panel.packed, panel.vxv);
+      continue;
+    }
+    if (shares > 1) clear_rows(panel.vxv + 4 * b, 12 * b, i0, i1);
+    update_and_multiply(g, ld, &panel, i0, panel.last + 3 * b * b, &share);
+  }
 }
 
-// Third: X from Y.
-EXPORT(formPanel) void form_panel(int n, int j, Workspace *ws) {
+// Fourth, for the blocks of rows from j + b on: Y's rows, from what the shares hold of them. Not for j = 0.
+EXPORT(addShares) void add_shares(int n, int j, Workspace *ws, int block) {
   const Panel panel = panel_at(n, j, ws);
-  small_matrices(ws, panel.k, panel.packed, panel.vxv);
-  form_x(ws, panel.k, panel.vxv);
+  const int shares = band_shares(n);
+  if (shares == 1) return;
+  for (int s = 0; s < shares; s++) {
+    const Share share = share_at(n, &panel, s);
+    for (int p = block * BLOCK; p < min_int((block + 1) * BLOCK, panel.k / 4); p++)
+      axpy(1, share.y + (long)p * 4 * b, panel.vxv + (long)p * 12 * b + 4 * b, 4 * b);
+  }
+}
+
+// Fifth, for the eighths of V: V^T Y and V^T V.
+EXPORT(projectPanel) void project_panel(int n, int j, Workspace *ws, int eighth) {
+  const Panel panel = panel_at(n, j, ws);
+  project(ws, eighth * (b / 8), panel.k, panel.packed, panel.vxv);
+}
+
+// Sixth: the small matrices of X.
+EXPORT(smallMatrices) void form_small(Workspace *ws) { small_matrices(ws); }
+
+// Seventh, for the blocks of rows from j + b on: X from Y.
+EXPORT(formRows) void form_rows(int n, int j, Workspace *ws, int block) {
+  const Panel panel = panel_at(n, j, ws);
+  form_x(ws, block * BLOCK, min_int((block + 1) * BLOCK, panel.k / 4), panel.vxv);
 }
 
 // Reduces columns j .. j + b - 1 of g (order n, a multiple of b) and stores them in the band: column-major, lower,
 // band[c * BAND_LD + i] = A(c + i, c). Call for j = 0, b, .. n - b, with the same workspace. The rows of the band below
 // b are left alone.
 EXPORT(reducePanel) void reduce_panel(double *g, int ld, int n, int j, double *band, Workspace *ws) {
+  const int blocks = (n - j + ROW_BLOCK - 1) / ROW_BLOCK;
+  if (j > 0)
+    for (int i = 0; i < blocks; i++) update_block_columns(g, ld, n, j, ws, i);
   factor_columns(g, ld, n, j, band, ws);
   if (j + b == n) return;
-  multiply_panel(g, ld, n, j, ws);
-  form_panel(n, j, ws);
+  for (int s = 0; s < band_shares(n); s++) multiply_panel(g, ld, n, j, ws, s);
+  if (j > 0)
+    for (int i = 0; i < blocks; i++) add_shares(n, j, ws, i);
+  for (int i = 0; i < 8; i++) project_panel(n, j, ws, i);
+  small_matrices(ws);
+  for (int i = 0; i < blocks; i++) form_rows(n, j, ws, i);
 }

@@ -6,23 +6,23 @@
 //   vxv     panels of 4 rows, 3b columns each, [V | X | V]: V X^T + X V^T is one product of depth 2b. X's place holds Y
 //           first. Two of them by turns: a panel's update waits for the next panel's V, so that A is read once for both.
 //   r, t, vty, vtv, w   b x b, column-major;  ts  2b x b, packed
-//   above   the transpose of a block of A below the diagonal, in panel format
+//   shares  one for each share of the products: the transpose of a block of A below the diagonal, in panel format, and
+//           the share's part of Y, panels of 4 rows. A single share has no part of its own.
 #pragma once
 #include "kernels.h"
 
-enum { b = BAND, BLOCK = 32 };  // BLOCK: panels of 4 to a side of a cache block
+enum { b = BAND, BLOCK = ROW_BLOCK / 4 };  // BLOCK: panels of 4 to a side of a cache block
 
 typedef struct {
   double r[b * b], t[b * b], vty[b * b], vtv[b * b], w[b * b];
   double ts[2 * b * b];
-  double rows[4 * b];
-  double above[16 * BLOCK * BLOCK];
   double tau[b], t8[EIGHT * EIGHT];
-  double matrices[];  // v, packed, vxv, vxv
+  double matrices[];  // v, packed, vxv, vxv, shares
 } Workspace;
 
 // Each is described where it is defined, in band.c.
 void factor_panel(double *v, int k, double *tau, double *r, double *t8);
 void pack_reflectors(const double *v, int k, double *packed, double *vxv);
-void small_matrices(Workspace *ws, int k, const double *packed, const double *vxv);
-void form_x(Workspace *ws, int k, double *vxv);
+void project(Workspace *ws, int c, int k, const double *packed, const double *vxv);
+void small_matrices(Workspace *ws);
+void form_x(const Workspace *ws, int p0, int p1, double *vxv);

@@ -92,8 +92,9 @@ EXPORT(factorBlocks) void factor_blocks(void *a, int floats, int n, int w, int j
 EXPORT(formUpdate) void form_update(Workspace *ws, int k, const void *y, int y_floats, void *left, void *right, int floats) {
   double *packed = ws->matrices + (long)k * b, *vxv = packed + (long)k * b;
   for (int p = 0; p < k / 4; p++) take_rows(y, (long)p * 4 * b, b, y_floats, vxv + (long)p * 12 * b + 4 * b);
-  small_matrices(ws, k, packed, vxv);
-  form_x(ws, k, vxv);
+  for (int c = 0; c < b; c += 4) project(ws, c, k, packed, vxv);
+  small_matrices(ws);
+  form_x(ws, 0, k / 4, vxv);
   for (int p = 0; p < k / 4; p++) {
     const long at = (long)p * 8 * b;
     put_rows(vxv + (long)p * 12 * b, left, at, 2 * b, floats);

@@ -178,21 +178,30 @@ static void chase_block(Sweep *sweep, double *band, int n) {
   sweep->length = length;
 }
 
-// Chases the bulges of sweeps s0 .. s0 + sweepGroup() - 1 out of the band of a matrix of order n. Call for s0 = 0,
-// sweepGroup(), .. below n - 1; the diagonal is then band[j * BAND_LD], the one below it band[j * BAND_LD + 1].
+// Bytes of the state of a group of sweeps.
+EXPORT(sweepBytes) int sweep_bytes(void) { return GROUP * sizeof(Sweep); }
+
+// Chases the bulges of sweeps s0 .. s0 + sweepGroup() - 1 a segment further down the band of a matrix of order n:
+// segment 0, 1, .. until it returns 1. Another thread may follow with the next group once two segments more are done
+// here than it has done, or all.
+EXPORT(chaseSegment) int chase_segment(double *band, int n, int s0, int segment, Sweep *sweeps) {
+  const int count = min_int(GROUP, n - 1 - s0);
+  int left = 0;
+  for (int q = 0; q < count; q++) {
+    Sweep *sweep = &sweeps[q];
+    if (segment == 0) begin_sweep(sweep, band, n, s0 + q);
+    int k = segment * SEGMENT - 2 * q, end = k + SEGMENT;
+    for (k = k < 0 ? 0 : k; k < end && !sweep->done; k++) chase_block(sweep, band, n);
+    left += !sweep->done;
+  }
+  return left == 0;
+}
+
+// All segments of a group. Call for s0 = 0, sweepGroup(), .. below n - 1; the diagonal is then band[j * BAND_LD], the one
+// below it band[j * BAND_LD + 1].
 EXPORT(chaseBulges) void chase_bulges(double *band, int n, int s0) {
   Sweep sweeps[GROUP];
-  const int count = min_int(GROUP, n - 1 - s0);
-  for (int q = 0; q < count; q++) sweeps[q].done = 0;
-  int left = count;
-  for (int segment = 0; left > 0; segment++)
-    for (int q = 0; q < count; q++) {
-      if (sweeps[q].done) continue;
-      if (segment == 0) begin_sweep(&sweeps[q], band, n, s0 + q);
-      int k = segment * SEGMENT - 2 * q, end = k + SEGMENT;
-      for (k = k < 0 ? 0 : k; k < end && !sweeps[q].done; k++) chase_block(&sweeps[q], band, n);
-      left -= sweeps[q].done;
-    }
+  for (int segment = 0; !chase_segment(band, n, s0, segment, sweeps); segment++) {}
 }
 
 EXPORT(sweepGroup) int sweep_group(void) { return GROUP; }

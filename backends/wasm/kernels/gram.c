@@ -2,16 +2,19 @@
 // mirrored. m n^2 flops in all.
 #include "kernels.h"
 
-#define BLOCK 32  // panels per cache block: 128 columns
+enum { BLOCK = ROW_BLOCK / 4 };  // panels per cache block
 
-// Adds the product of k packed rows to the tiles on and below the diagonal. packed: ceil(n / 4) panels of k x 4.
-EXPORT(gramAdd) void gram_add(const double *packed, int n, int k, double *g, int ld) {
-  const int panels = (n + 3) / 4;
-  for (int i0 = 0; i0 < panels; i0 += BLOCK)
-    for (int j0 = 0; j0 <= i0; j0 += BLOCK)
-      for (int j = j0; j < min_int(j0 + BLOCK, panels); j++)
-        for (int i = i0 > j ? i0 : j; i < min_int(i0 + BLOCK, panels); i++)
-          tile_add(packed + (long)i * k * 4, packed + (long)j * k * 4, g + ((long)i * ld + j * 4) * 4, k);
+// Rows of a symmetric matrix that are worked on at once, by one thread.
+EXPORT(rowBlock) int row_block(void) { return ROW_BLOCK; }
+
+// Adds the product of k packed rows to the tiles on and below the diagonal in the given block of rows, the blocks being
+// independent of each other. packed: ceil(n / 4) panels of k x 4.
+EXPORT(gramAdd) void gram_add(const double *packed, int n, int k, double *g, int ld, int block) {
+  const int panels = (n + 3) / 4, i0 = block * BLOCK;
+  for (int j0 = 0; j0 <= i0; j0 += BLOCK)
+    for (int j = j0; j < min_int(j0 + BLOCK, panels); j++)
+      for (int i = i0 > j ? i0 : j; i < min_int(i0 + BLOCK, panels); i++)
+        tile_add(packed + (long)i * k * 4, packed + (long)j * k * 4, g + ((long)i * ld + j * 4) * 4, k);
 }
 
 // Copies the tiles below the diagonal above it; the tiles on the diagonal are symmetric bit for bit already.

@@ -3,7 +3,8 @@
 #include "kernels.h"
 
 #define CHUNK 32  // products per sum in floats
-#define BLOCK 16  // panels of 8 per cache block: 128 columns
+
+enum { BLOCK = ROW_BLOCK / 8 };  // panels of 8 per cache block
 
 static inline void add_floats(double *c, v128_t v) {
   STORE(c, ADD(LOAD(c), PROMOTE_LOW(v)));
@@ -38,15 +39,14 @@ static NOINLINE void tile_add_floats(const float *a, const float *b, double *c, 
   } while (a < end);
 }
 
-// Adds the product of k packed rows to the tiles on and below the diagonal of g, and to some above, which gram_mirror
-// writes over. packed: ceil(n / 8) panels of k x 8.
-EXPORT(gramAddFloats) void gram_add_floats(const float *packed, int n, int k, double *g, int ld) {
-  const int panels = (n + 7) / 8;
-  for (int i0 = 0; i0 < panels; i0 += BLOCK)
-    for (int j0 = 0; j0 <= i0; j0 += BLOCK)
-      for (int j = 2 * j0; j < 2 * min_int(j0 + BLOCK, panels); j++)
-        for (int i = i0 > j / 2 ? i0 : j / 2; i < min_int(i0 + BLOCK, panels); i++) {
-          double *tile = g + ((long)(2 * i) * ld + j * 4) * 4;
-          tile_add_floats(packed + (long)i * k * 8, packed + (long)(j / 2) * k * 8 + j % 2 * 4, tile, tile + ld * 4L, k);
-        }
+// Adds the product of k packed rows to the tiles of g on and below the diagonal in the given block of rows, and to some
+// above, which gram_mirror writes over; the blocks are independent of each other. packed: ceil(n / 8) panels of k x 8.
+EXPORT(gramAddFloats) void gram_add_floats(const float *packed, int n, int k, double *g, int ld, int block) {
+  const int panels = (n + 7) / 8, i0 = block * BLOCK;
+  for (int j0 = 0; j0 <= i0; j0 += BLOCK)
+    for (int j = 2 * j0; j < 2 * min_int(j0 + BLOCK, panels); j++)
+      for (int i = i0 > j / 2 ? i0 : j / 2; i < min_int(i0 + BLOCK, panels); i++) {
+        double *tile = g + ((long)(2 * i) * ld + j * 4) * 4;
+        tile_add_floats(packed + (long)i * k * 8, packed + (long)(j / 2) * k * 8 + j % 2 * 4, tile, tile + ld * 4L, k);
+      }
 }

@@ -52,6 +52,8 @@ static inline int min_int(int a, int b) { return a < b ? a : b; }
 #ifndef BAND
 #define BAND 32
 #endif
+// Rows of a symmetric matrix that make a cache block, and a piece of work for one of several threads.
+#define ROW_BLOCK 128
 // Rows of the band's column-major storage: the band, the bulge below it, and two to keep columns off each other's sets.
 #define BAND_LD (2 * BAND + 2)
 

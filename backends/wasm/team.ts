@@ -1,0 +1,36 @@
+// Who does the large steps of a matrix: the thread that has it, alone, or with helpers (crew.ts). The bits are the same.
+import type { Kernels } from "./kernels.ts";
+import type { Layout } from "./layout.ts";
+import { doChunk, type Step } from "./steps.ts";
+
+export interface Team {
+  /** Threads that may help, at most. */
+  readonly helpers: number;
+  /** The memory that they share; null: the matrix is in a memory of the thread's own. */
+  readonly memory: WebAssembly.Memory<SharedArrayBuffer> | null;
+  /** Does all chunks of a step. */
+  run(kernels: Kernels, step: Step): void;
+  /** Makes the band tridiagonal. */
+  chaseBulges(kernels: Kernels, layout: Layout, checkInterrupted: () => void): void;
+}
+
+export const ALONE: Team = {
+  helpers: 0,
+  memory: null,
+  run(kernels, step) {
+    for (let chunk = 0; chunk < step.chunks; chunk++) doChunk(kernels, step, chunk);
+  },
+  chaseBulges,
+};
+
+/** Chases the bulges of all sweeps, so that the band becomes tridiagonal. */
+export function chaseBulges(
+  kernels: Kernels,
+  { n, band }: Pick<Layout, "n" | "band">,
+  checkInterrupted: () => void,
+): void {
+  for (let s0 = 0; s0 < n - 1; s0 += kernels.sweepGroup()) {
+    checkInterrupted();
+    kernels.chaseBulges(band, n, s0);
+  }
+}
