@@ -6,9 +6,9 @@ import { cpus } from "node:os";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../backends/wasm/kernels.ts";
 import { KERNELS_BASE64, RELAXED_KERNELS_BASE64 } from "../backends/wasm/kernels.wasm.ts";
 import { compileKernels } from "../backends/wasm/kernels-module.ts";
-import { DEPTH, layOut } from "../backends/wasm/layout.ts";
-import { panelSteps } from "../backends/wasm/steps.ts";
-import { ALONE } from "../backends/wasm/team.ts";
+import { DEPTH, layOut } from "../backends/wasm/singular-values/layout.ts";
+import { panelSteps } from "../backends/wasm/singular-values/steps.ts";
+import { ALONE } from "../backends/wasm/singular-values/team.ts";
 
 const DEFAULT_ORDERS = [576, 1024, 2048, 4096];
 /** Repetitions end once a kernel has run so long. */

@@ -1,6 +1,5 @@
 // Times open backends on the same matrix of weights: how many such matrices each gets done in a second, as many at once
 // as keep it busy.
-import { availableParallelism } from "node:os";
 import type { Backend, MatrixSource } from "../../src/backend.ts";
 
 /**
@@ -32,20 +31,13 @@ interface Run {
  * besides the start. A backend that fails, or whose values are not those of the matrix, has a reason instead.
  *
  * @param now - milliseconds of a clock.
- * @param processors - no more matrices than these are timed at once, however many threads a backend may use.
  */
 export async function timeBackends(
   backends: readonly Backend[],
   now: () => number = () => performance.now(),
-  processors: number = availableParallelism(),
 ): Promise<readonly TimedBackend[]> {
   const runs = backends.map(
-    (backend): Run => ({
-      backend,
-      atOnce: Math.min(backend.concurrency, processors),
-      leastMs: Infinity,
-      reason: null,
-    }),
+    (backend): Run => ({ backend, atOnce: backend.concurrency, leastMs: Infinity, reason: null }),
   );
   const warmUp = drawWeights(WARM_UP_SHAPE);
   for (const run of runs) await attempt(run, async () => computeAtOnce(run, warmUp));

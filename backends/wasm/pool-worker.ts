@@ -3,7 +3,7 @@ import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import type { MatrixSource, Precision } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
-import { CREW_BYTES, CrewControl } from "./crew-control.ts";
+import { CREW_BYTES, CrewControl } from "./crew/control.ts";
 import {
   CLOSED_WORD,
   type CrewStart,
@@ -16,7 +16,7 @@ import {
   slotBytes,
   type WorkerStart,
 } from "./protocol.ts";
-import type { SvdAnswer, SvdStep } from "./svd-worker.ts";
+import type { SvdAnswer, SvdStep } from "./svd/worker.ts";
 
 interface Job {
   readonly number: number;

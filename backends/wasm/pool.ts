@@ -2,14 +2,14 @@
 // calls wait in line, their rows untouched. Threads that no matrix waits for help others with theirs.
 import type { Backend, MatrixSource, Precision } from "../../src/backend.ts";
 import { checkSvd, type SvdOptions, type TruncatedSvd } from "../../src/backend-svd.ts";
-import { chooseMatrix } from "./cost-model.ts";
-import { MAX_HELPERS } from "./crew-control.ts";
-import { Crews } from "./crews.ts";
+import { MAX_HELPERS } from "./crew/control.ts";
+import { chooseMatrix } from "./crew/cost-model.ts";
+import { Crews } from "./crew/crews.ts";
 import { KERNELS_SOURCE_SHA256 } from "./kernels.wasm.ts";
 import { canShareMemory, compileKernels } from "./kernels-module.ts";
 import { type PoolThread, PoolWorker } from "./pool-worker.ts";
-import { computeSvd } from "./svd.ts";
-import { planSvd } from "./svd-plan.ts";
+import { planSvd } from "./svd/plan.ts";
+import { computeSvd } from "./svd/svd.ts";
 
 interface Waiting {
   readonly resolve: (worker: PoolWorker) => void;

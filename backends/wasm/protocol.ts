@@ -2,9 +2,9 @@
 // backend, then SLOTS blocks that the pool fills and the worker hands back.
 import type { MessagePort } from "node:worker_threads";
 import type { Precision } from "../../src/backend.ts";
-import type { Call } from "./helper.ts";
-import type { MatrixHeader } from "./layout.ts";
-import type { SvdAnswer, SvdStep } from "./svd-worker.ts";
+import type { Call } from "./crew/helper.ts";
+import type { MatrixHeader } from "./singular-values/layout.ts";
+import type { SvdAnswer, SvdStep } from "./svd/worker.ts";
 
 export const SLOTS = 2;
 export const SLOT_BYTES = 2 ** 20;
@@ -23,7 +23,7 @@ export interface WorkerStart {
 
 /** How others help a worker with a matrix. */
 export interface CrewStart {
-  /** The words of crew-control.ts. */
+  /** The words of crew/control.ts. */
   readonly control: SharedArrayBuffer;
   /** Where each {@link Invitation} arrives: read between two steps of a matrix, when no event is. */
   readonly invitations: MessagePort;

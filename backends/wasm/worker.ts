@@ -2,13 +2,13 @@
 // pool.ts.
 import { parentPort, workerData } from "node:worker_threads";
 import { MatrixError } from "../../src/errors.ts";
-import { Crew } from "./crew.ts";
-import { Helper } from "./helper.ts";
+import { Crew } from "./crew/crew.ts";
+import { Helper } from "./crew/helper.ts";
 import { compileKernels } from "./kernels-module.ts";
 import { CLOSED_WORD, type Reply, type Request, slotBytes, type WorkerStart } from "./protocol.ts";
-import { Solver } from "./solver.ts";
-import { type SvdStep, SvdWorker } from "./svd-worker.ts";
-import { ALONE } from "./team.ts";
+import { Solver } from "./singular-values/solver.ts";
+import { ALONE } from "./singular-values/team.ts";
+import { type SvdStep, SvdWorker } from "./svd/worker.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("worker.js is started by the wasm backend, not by hand");

@@ -1,7 +1,7 @@
 // A helper of a crew that a test leads: with `call` it helps with matrices, without it counts the chunks it takes.
 import { workerData } from "node:worker_threads";
-import { CrewControl } from "../../dist/backends/wasm/crew-control.js";
-import { Helper } from "../../dist/backends/wasm/helper.js";
+import { CrewControl } from "../../dist/backends/wasm/crew/control.js";
+import { Helper } from "../../dist/backends/wasm/crew/helper.js";
 import { compileKernels, kernelBytes } from "../../dist/backends/wasm/kernels-module.js";
 
 const { build, call, control, seat, counts } = workerData;

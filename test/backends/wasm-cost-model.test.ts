@@ -1,6 +1,11 @@
 // When a further thread goes to a matrix, and to which.
 import { describe, expect, it } from "vitest";
-import { chooseMatrix, gainOfThread, SHARED_ORDER, sharedFlops } from "../../backends/wasm/cost-model.ts";
+import {
+  chooseMatrix,
+  gainOfThread,
+  SHARED_ORDER,
+  sharedFlops,
+} from "../../backends/wasm/crew/cost-model.ts";
 import { instantiateKernels } from "../../backends/wasm/kernels.ts";
 import { compileKernels } from "../../backends/wasm/kernels-module.ts";
 

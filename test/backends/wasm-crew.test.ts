@@ -2,13 +2,13 @@
 import { once } from "node:events";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
-import { Crew } from "../../backends/wasm/crew.ts";
-import { CREW_BYTES, CrewControl, MAX_HELPERS } from "../../backends/wasm/crew-control.ts";
-import type { Call } from "../../backends/wasm/helper.ts";
+import { CREW_BYTES, CrewControl, MAX_HELPERS } from "../../backends/wasm/crew/control.ts";
+import { Crew } from "../../backends/wasm/crew/crew.ts";
+import type { Call } from "../../backends/wasm/crew/helper.ts";
 import * as wasm from "../../backends/wasm/index.ts";
 import { KERNELS_BASE64, RELAXED_KERNELS_BASE64 } from "../../backends/wasm/kernels.wasm.ts";
 import { compileKernels, kernelBytes } from "../../backends/wasm/kernels-module.ts";
-import { Solver } from "../../backends/wasm/solver.ts";
+import { Solver } from "../../backends/wasm/singular-values/solver.ts";
 import type { Precision } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
 import type { MatrixDType } from "../../src/tensor/dtype.ts";

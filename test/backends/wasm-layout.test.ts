@@ -1,10 +1,10 @@
 // What one matrix takes of a worker's memory.
 import { describe, expect, it } from "vitest";
-import { CREW_BYTES, MAX_HELPERS } from "../../backends/wasm/crew-control.ts";
+import { CREW_BYTES, MAX_HELPERS } from "../../backends/wasm/crew/control.ts";
 import { instantiateKernels } from "../../backends/wasm/kernels.ts";
 import { compileKernels } from "../../backends/wasm/kernels-module.ts";
-import { layOut } from "../../backends/wasm/layout.ts";
 import { STAGING_BYTES } from "../../backends/wasm/protocol.ts";
+import { layOut } from "../../backends/wasm/singular-values/layout.ts";
 
 const kernels = instantiateKernels(
   compileKernels().module,

@@ -2,7 +2,6 @@ import type { Worker } from "node:worker_threads";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import * as reference from "../../backends/reference/index.ts";
-import { gaussian } from "../../backends/wasm/gaussian.ts";
 import * as wasm from "../../backends/wasm/index.ts";
 import {
   eigenvalueBound,
@@ -10,7 +9,8 @@ import {
   PROBES,
   type Recurrence,
   valueBounds,
-} from "../../backends/wasm/svd-bounds.ts";
+} from "../../backends/wasm/svd/bounds.ts";
+import { gaussian } from "../../backends/wasm/svd/gaussian.ts";
 import type { Backend } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
 import { singularValues } from "./conformance.ts";

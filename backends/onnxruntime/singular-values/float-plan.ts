@@ -1,5 +1,5 @@
 // What of a matrix is tried in products of floats where `fast` is asked for: docs/decisions/0012. Pure.
-import type { MatrixHeader } from "../../wasm/layout.ts";
+import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
 
 /**
  * `none`: nothing. `wasm`: what wasm's solver does, whose sums of floats are shorter. `gram`: the Gram matrix. `updates`: that,

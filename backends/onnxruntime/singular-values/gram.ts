@@ -1,7 +1,8 @@
 // The Gram matrix of rows that are decoded, with its products by ONNX Runtime: of doubles, or of floats that are added up
 // in doubles, with an exact diagonal and a measured error (kernels/probe.c).
-import type { FloatGramError } from "../../wasm/guard.ts";
+
 import type { Kernels } from "../../wasm/kernels.ts";
+import type { FloatGramError } from "../../wasm/singular-values/guard.ts";
 import { type Blocks, blockRows, diagonalOf, rowsOf } from "./blocks.ts";
 import { type HybridLayout, ROWS } from "./layout.ts";
 import type { FloatProducts, Operands, Place, Products } from "./products.ts";

@@ -2,7 +2,7 @@
 import { MatrixError } from "../../../src/errors.ts";
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import type { Kernels } from "../../wasm/kernels.ts";
-import type { MatrixHeader } from "../../wasm/layout.ts";
+import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
 import { blocksElements } from "./blocks.ts";
 import type { FloatPlan } from "./float-plan.ts";
 

@@ -1,13 +1,25 @@
 // All singular values of one matrix after another, as wasm's solver computes them, with the large products by ONNX
-// Runtime: of floats first where `fast` is asked for. Where squaring has cost too much (wasm/guard.ts), wasm's solver
+// Runtime: of floats first where `fast` is asked for. Where squaring has cost too much (wasm/singular-values/guard.ts), wasm's solver
 // takes over, which needs no Gram matrix.
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
-import { floatGramSuffices, gramSuffices } from "../../wasm/guard.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../../wasm/kernels.ts";
-import type { MatrixHeader } from "../../wasm/layout.ts";
-import { exponentOf, factorFor, firstExponent, largestMagnitude } from "../../wasm/scaling.ts";
-import { bandEigenvalues, descending, newMemory, reserve, Solver, wrongSize } from "../../wasm/solver.ts";
-import { chaseBulges } from "../../wasm/team.ts";
+import { floatGramSuffices, gramSuffices } from "../../wasm/singular-values/guard.ts";
+import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
+import {
+  exponentOf,
+  factorFor,
+  firstExponent,
+  largestMagnitude,
+} from "../../wasm/singular-values/scaling.ts";
+import {
+  bandEigenvalues,
+  descending,
+  newMemory,
+  reserve,
+  Solver,
+  wrongSize,
+} from "../../wasm/singular-values/solver.ts";
+import { chaseBulges } from "../../wasm/singular-values/team.ts";
 import { type FloatPlan, floatPlan } from "./float-plan.ts";
 import {
   addFloatGram,

@@ -1,14 +1,14 @@
 // A matrix on several threads: the thread that has it opens the large steps to whoever has come to help, and does them
 // alone while nobody has. The memory is shared by all of them, and kept for the thread's life.
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
+import type { Kernels } from "../kernels.ts";
+import type { CrewStart, Invitation } from "../protocol.ts";
+import type { Layout } from "../singular-values/layout.ts";
+import { doChunk, type Step } from "../singular-values/steps.ts";
+import { ALONE, type Team } from "../singular-values/team.ts";
 import { chaseGroup, chaseStep } from "./bulge-chase.ts";
+import { CrewControl } from "./control.ts";
 import { chaseFlops, SHARED_ORDER } from "./cost-model.ts";
-import { CrewControl } from "./crew-control.ts";
-import type { Kernels } from "./kernels.ts";
-import type { Layout } from "./layout.ts";
-import type { CrewStart, Invitation } from "./protocol.ts";
-import { doChunk, type Step } from "./steps.ts";
-import { ALONE, type Team } from "./team.ts";
 
 /** A step of fewer operations takes less than waking somebody for it. */
 const LEAST_FLOPS = 2e6;

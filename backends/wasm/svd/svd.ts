@@ -1,12 +1,12 @@
 // A truncated SVD as the pool sees it: reads the matrix as often as the first worker asks for, and hands its rows round.
-import type { MatrixSource } from "../../src/backend.ts";
-import type { SvdRequest, TruncatedSvd } from "../../src/backend-svd.ts";
-import { MatrixError } from "../../src/errors.ts";
-import type { PoolWorker } from "./pool-worker.ts";
+import type { MatrixSource } from "../../../src/backend.ts";
+import type { SvdRequest, TruncatedSvd } from "../../../src/backend-svd.ts";
+import { MatrixError } from "../../../src/errors.ts";
+import type { PoolWorker } from "../pool-worker.ts";
+import { type Pass, type SvdPlan, shareSvdMemory, workerOf } from "./plan.ts";
 import { RowFeed } from "./row-feed.ts";
 import type { RowBlock } from "./row-products.ts";
-import { type Pass, type SvdPlan, shareSvdMemory, workerOf } from "./svd-plan.ts";
-import type { SvdAnswer, SvdStep } from "./svd-worker.ts";
+import type { SvdAnswer, SvdStep } from "./worker.ts";
 
 /** A float64 matrix is scaled to have its largest element near 1: products neither overflow nor vanish. */
 const LARGEST_EXPONENT = 1000;

@@ -1,9 +1,9 @@
 // A worker's side of a truncated SVD: every worker multiplies its slices of rows, the first also leads the iteration.
-import type { TruncatedSvd } from "../../src/backend-svd.ts";
+import type { TruncatedSvd } from "../../../src/backend-svd.ts";
+import { type LeaderWork, SvdLeader } from "./leader.ts";
+import type { Passes } from "./passes.ts";
+import type { Pass, Share } from "./plan.ts";
 import { type RowBlock, RowProducts } from "./row-products.ts";
-import { type LeaderWork, SvdLeader } from "./svd-leader.ts";
-import type { Passes } from "./svd-passes.ts";
-import type { Pass, Share } from "./svd-plan.ts";
 
 /** What a worker is asked to do. */
 export type SvdStep =

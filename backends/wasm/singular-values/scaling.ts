@@ -1,8 +1,8 @@
 // The power of two by which the elements of a matrix are multiplied before they are folded in, so that neither their
 // squares nor the sums of these leave the range of doubles or floats; and the check that they are numbers.
-import { MatrixError } from "../../src/errors.ts";
-import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
-import { DTYPE_NUMBER, type Kernels } from "./kernels.ts";
+import { MatrixError } from "../../../src/errors.ts";
+import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
+import { DTYPE_NUMBER, type Kernels } from "../kernels.ts";
 import type { MatrixHeader } from "./layout.ts";
 
 // Values of a float64 matrix are scaled to stay below 2^64: squares neither overflow nor vanish.

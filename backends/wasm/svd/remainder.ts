@@ -1,10 +1,10 @@
-// Probes what approximate right singular vectors V leave of A: see svd-bounds.ts.
-import { svdRounding } from "../../src/backend-svd.ts";
+// Probes what approximate right singular vectors V leave of A: see bounds.ts.
+import { svdRounding } from "../../../src/backend-svd.ts";
+import { eigenvalueBound, normBound, PROBES } from "./bounds.ts";
 import { type Columns, elementsOf, lengthOf, someColumns, subtractSpan, takeColumns } from "./columns.ts";
 import type { KrylovWork } from "./krylov.ts";
-import { eigenvalueBound, normBound, PROBES } from "./svd-bounds.ts";
-import type { Passes } from "./svd-passes.ts";
-import { padded } from "./svd-plan.ts";
+import type { Passes } from "./passes.ts";
+import { padded } from "./plan.ts";
 
 /** With so many the bound is within some 5 % of the norm, whatever the spectrum. */
 const MOST_PASSES = 10;

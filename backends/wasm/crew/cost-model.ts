@@ -1,10 +1,11 @@
 // Whether one more thread is worth its while on a matrix that is being worked on. Plain arithmetic, with constants measured
 // on two cores of an AMD EPYC (Zen 4), Node 20, relaxed build; the rates by bench/kernels.bench.ts. A factor of two in
 // them hardly matters: what they keep from being shared takes a few milliseconds.
+import { gramFlops } from "../singular-values/steps.ts";
 
 /** Half-bandwidth after stage one, BAND in kernels/kernels.h. */
 const BAND = 32;
-/** Rows that a Gram matrix takes at once, DEPTH in layout.ts. */
+/** Rows that a Gram matrix takes at once, DEPTH in singular-values/layout.ts. */
 const ROWS = 256;
 /** From this order on stage one is cut into shares, see bandShares in kernels/band.c. */
 export const SHARED_ORDER = 768;
@@ -17,11 +18,6 @@ const STEPS_PER_PANEL = 5;
 const JOIN_SECONDS = 4e-3;
 /** Until a new thread is there, its kernels compiled: 61 ms, least of twelve. */
 const START_SECONDS = 61e-3;
-
-/** Operations of `depth` rows or columns in a Gram matrix of order `n`; products of floats run twice as fast. */
-export function gramFlops(n: number, depth: number, floats: boolean): number {
-  return (floats ? 0.5 : 1) * depth * n * n;
-}
 
 /** Operations of stage one that are shared: the large products, and some 210 n^2 in what steps.ts has besides. */
 function bandFlops(n: number): number {

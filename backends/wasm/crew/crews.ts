@@ -1,6 +1,7 @@
 // Which threads of a pool help which others: sent where a cost model says, called back when a matrix waits for a thread.
-import { MAX_HELPERS } from "./crew-control.ts";
-import type { PoolWorker } from "./pool-worker.ts";
+
+import type { PoolWorker } from "../pool-worker.ts";
+import { MAX_HELPERS } from "./control.ts";
 
 interface Post {
   readonly leader: PoolWorker;

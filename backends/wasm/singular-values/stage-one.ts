@@ -1,5 +1,5 @@
 // Stage one: the Gram matrix to a band with the same eigenvalues, panel by panel, as reduce_panel in kernels/band.c does.
-import type { Kernels } from "./kernels.ts";
+import type { Kernels } from "../kernels.ts";
 import type { Layout } from "./layout.ts";
 import { panelSteps } from "./steps.ts";
 import type { Team } from "./team.ts";

@@ -1,7 +1,7 @@
 // One worker's share of the passes of a truncated SVD: blocks of rows of A times the vectors, and A^T times the images.
-import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
-import { KernelMemory } from "./kernel-memory.ts";
-import { DTYPE_NUMBER } from "./kernels.ts";
+import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
+import { KernelMemory } from "../kernel-memory.ts";
+import { DTYPE_NUMBER } from "../kernels.ts";
 import {
   DECODED,
   type Pass,
@@ -14,7 +14,7 @@ import {
   type SvdPlan,
   slicesOf,
   sumsDoubles,
-} from "./svd-plan.ts";
+} from "./plan.ts";
 
 /** A block of rows in shared memory. */
 export interface RowBlock {

@@ -1,5 +1,7 @@
 // Leads one truncated SVD: a Krylov space for the right singular vectors, their images for the rest, and proofs of both.
-import { type SvdRequest, svdRounding, type TruncatedSvd } from "../../src/backend-svd.ts";
+import { type SvdRequest, svdRounding, type TruncatedSvd } from "../../../src/backend-svd.ts";
+import { KernelMemory } from "../kernel-memory.ts";
+import { PROBES, type Residuals, residualNormBound, valueBounds } from "./bounds.ts";
 import {
   type Columns,
   elementsOf,
@@ -12,13 +14,11 @@ import {
   takeColumns,
 } from "./columns.ts";
 import { gaussian } from "./gaussian.ts";
-import { KernelMemory } from "./kernel-memory.ts";
 import { BlockKrylov, type KrylovWork, type RitzVectors } from "./krylov.ts";
+import { MatrixPasses, type Passes } from "./passes.ts";
+import { leaderBytes, ROTATED_ROWS } from "./plan.ts";
 import { Remainder } from "./remainder.ts";
 import type { ProductWork } from "./row-products.ts";
-import { PROBES, type Residuals, residualNormBound, valueBounds } from "./svd-bounds.ts";
-import { MatrixPasses, type Passes } from "./svd-passes.ts";
-import { leaderBytes, ROTATED_ROWS } from "./svd-plan.ts";
 
 /** What is to be computed. */
 export interface LeaderWork extends ProductWork {

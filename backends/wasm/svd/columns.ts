@@ -1,6 +1,6 @@
 // Blocks of long columns in WebAssembly memory, and what linear algebra does with them.
-import type { KernelMemory } from "./kernel-memory.ts";
-import { ROTATED_ROWS } from "./svd-plan.ts";
+import type { KernelMemory } from "../kernel-memory.ts";
+import { ROTATED_ROWS } from "./plan.ts";
 
 const MAX_SWEEPS = 60;
 

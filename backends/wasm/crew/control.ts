@@ -1,6 +1,6 @@
 // The words that a thread with a matrix shares with its helpers: which step is open, which of its chunks are taken, who is
 // at it. Nobody spins for long: a thread that waits sleeps until it is woken, and looks around every WAIT_MS.
-import type { Arguments, StepName } from "./steps.ts";
+import type { Arguments, StepName } from "../singular-values/steps.ts";
 
 /** Helpers of one matrix, at most. */
 export const MAX_HELPERS = 15;

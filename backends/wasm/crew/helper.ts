@@ -1,10 +1,10 @@
 // A thread without a matrix that helps another with its own: it takes chunks of that one's steps until it is sent away.
 import type { MessagePort } from "node:worker_threads";
+import { instantiateKernels, type Kernels } from "../kernels.ts";
+import { stackEnd } from "../singular-values/layout.ts";
+import { doChunk } from "../singular-values/steps.ts";
 import { chaseGroup } from "./bulge-chase.ts";
-import { CrewControl, type OpenStep } from "./crew-control.ts";
-import { instantiateKernels, type Kernels } from "./kernels.ts";
-import { stackEnd } from "./layout.ts";
-import { doChunk } from "./steps.ts";
+import { CrewControl, type OpenStep } from "./control.ts";
 
 /** Whom to help. */
 export interface Call {

@@ -1,9 +1,10 @@
 // Stage two on several threads: groups of sweeps, each chased down the band by one thread, two segments behind the group
 // before it. The same operations on the same elements in the same order as by one thread.
-import { waitWhile } from "./crew-control.ts";
-import type { Kernels } from "./kernels.ts";
-import type { Layout } from "./layout.ts";
-import type { Arguments } from "./steps.ts";
+
+import type { Kernels } from "../kernels.ts";
+import type { Layout } from "../singular-values/layout.ts";
+import type { Arguments } from "../singular-values/steps.ts";
+import { waitWhile } from "./control.ts";
 
 /** Segments by which a group follows the one before: see chase_segment in kernels/bulge.c. */
 const BEHIND = 2;

@@ -1,9 +1,9 @@
 // Hands a matrix out in blocks of rows in shared memory, as often as it is asked to: once where the workers hold it, else
 // read again where the source allows that, or held here undecoded from the first time.
-import type { MatrixSource } from "../../src/backend.ts";
-import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
+import type { MatrixSource } from "../../../src/backend.ts";
+import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
+import type { SvdPlan } from "./plan.ts";
 import type { RowBlock } from "./row-products.ts";
-import type { SvdPlan } from "./svd-plan.ts";
 
 /** Blocks in flight for each worker. */
 const SLOTS_PER_WORKER = 2;

@@ -1,7 +1,6 @@
 // The large steps of a matrix, each cut into chunks that several threads can take in any order. The cut depends on the
 // shape alone and each sum is taken within one chunk, so that the bits are the same whoever takes which.
-import { gramFlops } from "./cost-model.ts";
-import type { Kernels } from "./kernels.ts";
+import type { Kernels } from "../kernels.ts";
 import type { Layout } from "./layout.ts";
 
 /** What a chunk's kernel is called with, as the step says; the rest 0. */
@@ -42,6 +41,11 @@ export function doChunk(kernels: Kernels, { name, args }: Pick<Step, "name" | "a
 
 function rowBlocks(kernels: Kernels, rows: number): number {
   return Math.ceil(rows / kernels.rowBlock());
+}
+
+/** Operations of `depth` rows or columns in a Gram matrix of order `n`; products of floats run twice as fast. */
+export function gramFlops(n: number, depth: number, floats: boolean): number {
+  return (floats ? 0.5 : 1) * depth * n * n;
 }
 
 /** Adds the product of `depth` packed rows to the Gram matrix. */

@@ -1,5 +1,5 @@
-// Who does the large steps of a matrix: the thread that has it, alone, or with helpers (crew.ts). The bits are the same.
-import type { Kernels } from "./kernels.ts";
+// Who does the large steps of a matrix: the thread that has it, alone, or with helpers (crew/). The bits are the same.
+import type { Kernels } from "../kernels.ts";
 import type { Layout } from "./layout.ts";
 import { doChunk, type Step } from "./steps.ts";
 

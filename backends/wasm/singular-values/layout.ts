@@ -1,7 +1,7 @@
 // Where things lie in a worker's WebAssembly memory while it works on one matrix. Plain arithmetic, no memory touched.
-import { MatrixError } from "../../src/errors.ts";
-import { floatDTypeBytes, type MatrixDType } from "../../src/tensor/dtype.ts";
-import type { Kernels } from "./kernels.ts";
+import { MatrixError } from "../../../src/errors.ts";
+import { floatDTypeBytes, type MatrixDType } from "../../../src/tensor/dtype.ts";
+import type { Kernels } from "../kernels.ts";
 
 /** Rows (tall) or columns (wide) that are packed and processed at once: part of the numerics. */
 export const DEPTH = 256;

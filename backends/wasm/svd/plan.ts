@@ -1,9 +1,9 @@
 // How one truncated SVD is cut up: blocks of rows, the slices whose sums are kept apart, and sizes. Depends on the matrix
 // and the rank alone, never on the number of threads: so do the bits of the result.
-import type { SvdRequest } from "../../src/backend-svd.ts";
-import { MatrixError } from "../../src/errors.ts";
-import { floatDTypeBytes, type MatrixDType } from "../../src/tensor/dtype.ts";
-import { PROBES } from "./svd-bounds.ts";
+import type { SvdRequest } from "../../../src/backend-svd.ts";
+import { MatrixError } from "../../../src/errors.ts";
+import { floatDTypeBytes, type MatrixDType } from "../../../src/tensor/dtype.ts";
+import { PROBES } from "./bounds.ts";
 
 const BLOCK_BYTES = 2 ** 21;
 const SLICES = 8;

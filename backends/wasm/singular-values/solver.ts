@@ -2,10 +2,10 @@
 // of the eigenvalues of the Gram matrix of the smaller side, whose products are floats first where `fast` is asked for
 // and doubles otherwise, or, where squaring has cost too much (guard.ts), those of the triangular factor. Bytes are
 // taken as they arrive.
-import type { Precision } from "../../src/backend.ts";
-import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
+import type { Precision } from "../../../src/backend.ts";
+import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
+import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../kernels.ts";
 import { floatGramError, floatGramSuffices, gramSuffices } from "./guard.ts";
-import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "./kernels.ts";
 import { DEPTH, type Layout, layOut, type MatrixHeader } from "./layout.ts";
 import { exponentOf, factorFor, firstExponent, largestMagnitude } from "./scaling.ts";
 import { reduceToBand } from "./stage-one.ts";

@@ -1,9 +1,10 @@
 // The passes over A as the leading worker sees them: vectors in, A^T A times them or A^T times U out. The rows are
 // multiplied by all workers; the generators say which pass they need next.
+
+import type { KernelMemory } from "../kernel-memory.ts";
 import { type Columns, elementsOf } from "./columns.ts";
-import type { KernelMemory } from "./kernel-memory.ts";
+import { type Pass, padded, sumsDoubles } from "./plan.ts";
 import type { ProductWork } from "./row-products.ts";
-import { type Pass, padded, sumsDoubles } from "./svd-plan.ts";
 
 /** Passes to make, one after another, and at last the result. */
 export type Passes<T> = Generator<Pass, T, void>;

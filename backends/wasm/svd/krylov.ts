@@ -1,7 +1,9 @@
 // Leading right singular vectors by block Lanczos on A^T A from random vectors (Musco and Musco, Randomized block Krylov
 // methods, 2015), every vector made orthogonal to all others, and restarted with the best of the basis (Wu and Simon,
 // Thick-restart Lanczos method, 2000) before it outgrows its bound. The images A V are kept beside the basis V.
-import { type SvdRequest, svdRounding } from "../../src/backend-svd.ts";
+import { type SvdRequest, svdRounding } from "../../../src/backend-svd.ts";
+import type { KernelMemory } from "../kernel-memory.ts";
+import { PROBES } from "./bounds.ts";
 import {
   type Columns,
   elementsOf,
@@ -15,10 +17,8 @@ import {
   takeColumns,
 } from "./columns.ts";
 import type { Gaussian } from "./gaussian.ts";
-import type { KernelMemory } from "./kernel-memory.ts";
-import { PROBES } from "./svd-bounds.ts";
-import type { MatrixPasses, Passes } from "./svd-passes.ts";
-import { padded, ROTATED_ROWS, type SvdPlan } from "./svd-plan.ts";
+import type { MatrixPasses, Passes } from "./passes.ts";
+import { padded, ROTATED_ROWS, type SvdPlan } from "./plan.ts";
 
 /** A guard's residual, as a share of the least value asked for, that lets it stand for what it found. */
 const GUARD_RESIDUAL = 1e-3;
