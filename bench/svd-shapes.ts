@@ -6,7 +6,7 @@ export interface BenchShape {
   readonly label: string;
   readonly rows: number;
   readonly columns: number;
-  /** A model that has weights of this shape. */
+  /** A model that has weights of this shape; empty where none of the table has. */
   readonly model: string;
 }
 
@@ -60,16 +60,24 @@ export function operations({ rows, columns }: BenchShape): number {
   return rows * columns * small + (4 / 3) * small ** 3;
 }
 
-/** Those that the words of `--shape` name: a label, or a model. @throws Error when a word names none. */
+/**
+ * Those that the words of `--shape` name, in ascending order of cost: ROWSxCOLUMNS, or a model of the table.
+ *
+ * @throws Error when a word is neither.
+ */
 export function chooseShapes(words: readonly string[]): readonly BenchShape[] {
   if (words.length === 0) return SHAPES;
-  const fits = (word: string, { label, model }: BenchShape) =>
-    label === word || model.toLowerCase() === word.toLowerCase();
-  for (const word of words) {
-    if (SHAPES.some((shape) => fits(word, shape))) continue;
-    const labels = SHAPES.map(({ label }) => label).join(", ");
-    const models = [...new Set(SHAPES.map(({ model }) => model))].join(", ");
-    throw new Error(`Cannot measure the shape "${word}": expected one of ${labels}, or of ${models}`);
-  }
-  return SHAPES.filter((shape) => words.some((word) => fits(word, shape)));
+  const chosen = new Map(words.flatMap(shapesOf).map((shape) => [shape.label, shape]));
+  return [...chosen.values()].toSorted((a, b) => operations(a) - operations(b));
+}
+
+function shapesOf(word: string): readonly BenchShape[] {
+  const known = SHAPES.filter(
+    ({ label, model }) => label === word || model.toLowerCase() === word.toLowerCase(),
+  );
+  if (known.length > 0) return known;
+  const [, rows, columns] = /^([1-9]\d*)x([1-9]\d*)$/.exec(word) ?? [];
+  if (rows !== undefined && columns !== undefined) return [shapeOf("", Number(rows), Number(columns))];
+  const models = [...new Set(SHAPES.map(({ model }) => model))].join(", ");
+  throw new Error(`Cannot measure the shape "${word}": expected ROWSxCOLUMNS, or one of ${models}`);
 }

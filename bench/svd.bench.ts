@@ -5,7 +5,7 @@
 //
 //   npm run bench -- svd                                   every shape that fits; the largest take many minutes each
 //   npm run bench -- svd --quick                           shapes of SmolLM-135M, few runs
-//   npm run bench -- svd --shape 4096x4096 --shape llama-3-8b --backend wasm --rounds 3 --threads 2
+//   npm run bench -- svd --shape 2048x8192 --shape llama-3-8b --backend wasm --rounds 3 --threads 2
 //   npm run bench -- svd --json new.json --compare old.json --chart docs/svd.svg
 //   PYTHON=path/to/python npm run bench -- svd             beside the numpy, scipy and torch of that Python
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";

@@ -165,7 +165,12 @@ describe("generateMatrices()", () => {
   it("is asked for shapes by label or by model", () => {
     expect(chooseShapes(["4096x4096"]).map(({ model }) => model)).toEqual(["Llama-3-8B"]);
     expect(chooseShapes(["llama-3-8b"]).map(({ label }) => label)).toContain("14336x4096");
-    expect(() => chooseShapes(["5x5"])).toThrow(/the shape "5x5": expected one of 192x576/);
+    expect(chooseShapes(["2048x8192", "5x5", "5x5", "192x576"])).toMatchObject([
+      { label: "5x5", rows: 5, columns: 5, model: "" },
+      { label: "192x576", model: MODEL },
+      { label: "2048x8192", rows: 2048, columns: 8192 },
+    ]);
+    expect(() => chooseShapes(["5x0"])).toThrow(/the shape "5x0": expected ROWSxCOLUMNS, or one of SmolLM/);
   });
 });
 
