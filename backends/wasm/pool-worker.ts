@@ -59,7 +59,8 @@ export class PoolWorker {
   readonly #worker: Worker;
   readonly #exited: Promise<void>;
   readonly #freeSlots = Array.from({ length: SLOTS }, (_, slot) => slot);
-  #wake: () => void = () => {};
+  /** Feeds that wait for a slot: that of the job at work, and one whose job is over. */
+  readonly #waiting: (() => void)[] = [];
   #jobs = 0;
   #job: Job | null = null;
   #calls = 0;
@@ -213,10 +214,14 @@ export class PoolWorker {
       const slot = this.#freeSlots.pop();
       if (slot !== undefined) return slot;
       await new Promise<void>((resolve) => {
-        this.#wake = resolve;
+        this.#waiting.push(resolve);
       });
     }
     return null;
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 
   #receive(reply: Reply): void {

@@ -374,6 +374,30 @@ export function testBackend(entry: BackendEntry, precision: Precision = "exact")
         await expect(compute({ shape: [900, 2], dtype: "F32", rows: endless() })).rejects.toThrow(RangeError);
         await expect.poll(() => closed).toBe(true);
       });
+
+      it("closes the rows of a matrix that is refused also when the next one begins at once", async () => {
+        const own = await entry.open({ precision, threads: 1 });
+        const bad = drawMatrix([2000, 500], "F32", 86);
+        bad.elements[0] = NaN;
+        const bytes = encode(bad, "F32"); // more than are on their way when the first is refused
+        let closed = false;
+        function* rows() {
+          try {
+            yield bytes;
+          } finally {
+            closed = true;
+          }
+        }
+        const refused = singularValues(own, { shape: bad.shape, dtype: "F32", rows: rows() });
+        const next = drawMatrix([4, 3], "F32", 87);
+        const [first, second] = await Promise.allSettled([
+          refused,
+          singularValues(own, sourceOf(next, "F32")),
+        ]);
+        expect([first.status, second.status]).toEqual(["rejected", "fulfilled"]);
+        await expect.poll(() => closed).toBe(true);
+        await own.close();
+      });
     });
 
     describe("calls", () => {
