@@ -1,7 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { cpu, cuda, webgpu } from "../../backends/onnxruntime/index.ts";
-import { type Form, openForms, productsOf } from "../../backends/onnxruntime/singular-values/products.ts";
+import {
+  type Form,
+  openForms,
+  openThreadProducts,
+  productsOf,
+} from "../../backends/onnxruntime/singular-values/products.ts";
+import { HybridSolver } from "../../backends/onnxruntime/singular-values/solver.ts";
 import * as wasm from "../../backends/wasm/index.ts";
+import { compileKernels } from "../../backends/wasm/kernels-module.ts";
 import type { Backend, MatrixSource } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
 import { spectrumStatistics } from "../../src/snr/estimators.ts";
@@ -82,6 +89,33 @@ describe("the onnxruntime-cpu backend, in particular", () => {
           expect(Math.abs(value - (values[i] ?? NaN))).toBeLessThan(1e-14);
         }
       }
+    }
+  });
+
+  it("does so in the memory that it has", async () => {
+    const products = await openThreadProducts("cpu", "exact");
+    const solver = new HybridSolver(compileKernels().module, products, () => false);
+    const shape = [700, 720] as const;
+    const bytes = encode(matrixOfSpectrum(shape, [1], 12), "F64");
+    const { Memory } = WebAssembly;
+    let made = 0;
+    class Counted extends Memory {
+      constructor(size: ConstructorParameters<typeof Memory>[0]) {
+        super(size);
+        made++;
+      }
+    }
+    Reflect.set(WebAssembly, "Memory", Counted);
+    try {
+      solver.begin({ shape, dtype: "F64", rereadable: false });
+      await solver.append(bytes);
+      const values = await solver.finish();
+      expect(values?.[0]).toBeCloseTo(1, 14);
+      expect(values?.[1]).toBeLessThan(1e-15); // squared and rounded it would be 1e-8
+      expect(made).toBe(0);
+    } finally {
+      Reflect.set(WebAssembly, "Memory", Memory);
+      await products.release();
     }
   });
 

@@ -1,6 +1,7 @@
 // All singular values of one matrix after another, as wasm's solver computes them, with the large products by ONNX
 // Runtime: of floats first where `fast` is asked for. Where squaring has cost too much (wasm/singular-values/guard.ts), wasm's solver
 // takes over, which needs no Gram matrix.
+import type { Precision } from "../../../src/backend.ts";
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../../wasm/kernels.ts";
 import { floatGramSuffices, gramSuffices } from "../../wasm/singular-values/guard.ts";
@@ -19,7 +20,7 @@ import {
   Solver,
   wrongSize,
 } from "../../wasm/singular-values/solver.ts";
-import { chaseBulges } from "../../wasm/singular-values/team.ts";
+import { ALONE, chaseBulges } from "../../wasm/singular-values/team.ts";
 import { type FloatPlan, floatPlan } from "./float-plan.ts";
 import {
   addFloatGram,
@@ -62,10 +63,8 @@ export class HybridSolver {
   #memory: WebAssembly.Memory;
   #kernels: Kernels;
   #work: Work | null = null;
-  /** Works on the matrix at hand where its Gram matrix did not suffice, or for which the calls are not worth while. */
+  /** Works, in the same memory, on the matrix at hand where its Gram matrix did not suffice or calls are not worth while. */
   #delegate: Solver | null = null;
-  /** Of the latter kind: it keeps its memory from one matrix to the next, as long as no other comes between. */
-  #small: Solver | null = null;
 
   /**
    * @param module - the compiled kernels.
@@ -85,12 +84,9 @@ export class HybridSolver {
     this.#delegate = null;
     const plan = this.#products.floatProducts === null ? "none" : floatPlan(header);
     if (plan === "wasm") {
-      this.#small ??= new Solver(this.#module, "fast", this.#interrupted);
-      this.#delegate = this.#small;
-      this.#delegate.begin(header);
+      this.#delegateTo("fast").begin(header);
       return;
     }
-    this.#small = null;
     this.#work = this.#workOn(header, plan, null);
   }
 
@@ -166,10 +162,14 @@ export class HybridSolver {
   /** Has wasm's solver compute the matrix, whose rows come again. */
   #handOver(header: MatrixHeader): void {
     this.#work = null;
-    this.#memory = newMemory();
-    this.#kernels = instantiateKernels(this.#module, this.#memory);
-    this.#delegate = new Solver(this.#module, "exact", this.#interrupted);
-    this.#delegate.begin({ ...header, rereadable: true }, this.#deviceFloats ? "gram" : "triangle");
+    const target = this.#deviceFloats ? "gram" : "triangle";
+    this.#delegateTo("exact").begin({ ...header, rereadable: true }, target);
+  }
+
+  #delegateTo(precision: Precision): Solver {
+    const team = { ...ALONE, memory: this.#memory };
+    this.#delegate = new Solver(this.#module, precision, this.#interrupted, team);
+    return this.#delegate;
   }
 
   /** Whether the Gram matrix is made on a device that has no doubles. */

@@ -44,7 +44,7 @@ export class Solver {
   #work: Work | null = null;
 
   /**
-   * @param module - the compiled kernels, the shared build where the team has a memory.
+   * @param module - the compiled kernels, the shared build where the team's memory is shared.
    * @param precision - with `fast`, matrices of other types than F64 are tried in float32 products first.
    * @param interrupted - asked every few milliseconds; once true, the work in progress throws an Error.
    * @param team - who does the large steps.
@@ -158,7 +158,7 @@ export class Solver {
 
   #reserve(sizeBytes: number): void {
     if (this.#team.memory !== null) {
-      growTo(this.#team.memory, sizeBytes); // never given back: engines free a shared memory with its threads
+      growTo(this.#team.memory, sizeBytes); // others have it too; a shared one is freed with its threads alone
       return;
     }
     const memory = reserve(this.#memory, sizeBytes);

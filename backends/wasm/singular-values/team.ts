@@ -6,8 +6,8 @@ import { doChunk, type Step } from "./steps.ts";
 export interface Team {
   /** Threads that may help, at most. */
   readonly helpers: number;
-  /** The memory that they share; null: the matrix is in a memory of the thread's own. */
-  readonly memory: WebAssembly.Memory<SharedArrayBuffer> | null;
+  /** The memory to work in, which they share; null: the solver has one of its own. */
+  readonly memory: WebAssembly.Memory<ArrayBufferLike> | null;
   /** Does all chunks of a step. */
   run(kernels: Kernels, step: Step): void;
   /** Makes the band tridiagonal. */
