@@ -12,7 +12,7 @@ export interface Blocks {
 }
 
 /** Elements before block column `index`. */
-export function blockColumnOffset(order: number, width: number, index: number): number {
+function blockColumnOffset(order: number, width: number, index: number): number {
   return width * (index * order - (width * index * (index - 1)) / 2);
 }
 

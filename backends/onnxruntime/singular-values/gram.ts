@@ -2,7 +2,7 @@
 // in doubles, with an exact diagonal and a measured error (kernels/probe.c).
 
 import type { Kernels } from "../../wasm/kernels.ts";
-import type { FloatGramError } from "../../wasm/singular-values/guard.ts";
+import { type FloatGramError, spreadOf } from "../../wasm/singular-values/guard.ts";
 import { type Blocks, blockRows, diagonalOf, rowsOf } from "./blocks.ts";
 import { type HybridLayout, ROWS } from "./layout.ts";
 import type { FloatProducts, Operands, Place, Products } from "./products.ts";
@@ -105,9 +105,4 @@ export function gramError({ kernels, memory, layout }: Workplace, exponent: numb
   doubles(turnedImage).set(doubles(image));
   kernels.blocksResidual(blocks, order, width, signs, turnedImage);
   return { spread: spreadOf(doubles(turnedImage), layout, exponent), bias: 0 };
-}
-
-/** The root mean square of E's elements from E x, as {@link FloatGramError} has it. */
-export function spreadOf(ex: Float64Array, { n }: HybridLayout, exponent: number): number {
-  return (Math.sqrt(ex.reduce((sum, each) => sum + each * each, 0)) / n) * 4 ** exponent;
 }

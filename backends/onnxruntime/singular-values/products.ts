@@ -55,7 +55,7 @@ export type ElementType = "float32" | "float64";
 export type Forms = Readonly<Record<Form, InferenceSession>>;
 
 /** Loads the graphs, for one thread where they run on the CPU, and looks whether the runtime writes in place. */
-export async function openProducts(provider: ProviderName): Promise<Products> {
+async function openProducts(provider: ProviderName): Promise<Products> {
   if (!PROVIDERS[provider].float64) {
     return roundingProductsOf(await openForms({ provider, type: "float32", adds: false }));
   }
@@ -97,7 +97,7 @@ export async function openThreadProducts(
 }
 
 /** Loads the graphs for products of floats on the CPU; `inPlace` as products of doubles have it. */
-export async function openFloatProducts(inPlace: boolean): Promise<FloatProducts> {
+async function openFloatProducts(inPlace: boolean): Promise<FloatProducts> {
   const type = "float32";
   const forms = await openForms({ provider: "cpu", type, adds: true });
   const product = await openForm("nt", { provider: "cpu", type, adds: false });

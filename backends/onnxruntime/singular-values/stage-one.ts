@@ -1,8 +1,8 @@
 // The reduction of the Gram matrix to a band, with the large products by ONNX Runtime: see kernels/blocks.c. In doubles,
 // or in floats with the error measured of all that was done since the matrix's bytes.
-import type { FloatGramError } from "../../wasm/singular-values/guard.ts";
+import { type FloatGramError, spreadOf } from "../../wasm/singular-values/guard.ts";
 import { type Blocks, blockRows, diagonalOf, rowsOf } from "./blocks.ts";
-import { addProduct, gramOf, spreadOf, type Workplace } from "./gram.ts";
+import { addProduct, gramOf, type Workplace } from "./gram.ts";
 import { ROWS } from "./layout.ts";
 import type { FloatProducts, Operands, Products } from "./products.ts";
 

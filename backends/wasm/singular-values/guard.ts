@@ -3,7 +3,10 @@
 /** Share of the smallest values that is judged: what may be left as noise once the signal is taken away. */
 const TAIL = 1 / 2;
 
-/** Highest estimate that is let through: what the SNR may be off. Measured errors are 10 to 1000 times below it. */
+/**
+ * Highest estimate that is let through: what the SNR may be off. Measured errors are 10 to 1000 times below it, but for a
+ * few exact zeros among values that are large, up to twice above: those come back as up to 3e-8 sigma_1.
+ */
 const TOLERANCE = 1e-9;
 /** The same for float products: half of what `fast` may be off. */
 const FLOAT_TOLERANCE = 5e-7;
@@ -52,11 +55,13 @@ export interface FloatGramError {
 
 /** The error E of a Gram matrix that was scaled by 4^-exponent, from x, a vector of signs, and E x as it is scaled. */
 export function floatGramError(x: Float64Array, ex: Float64Array, exponent: number): FloatGramError {
-  const unit = 2 ** (2 * exponent);
-  return {
-    spread: (Math.sqrt(ex.reduce((sum, each) => sum + each * each, 0)) / x.length) * unit,
-    bias: (Math.abs(ex.reduce((sum, each, i) => sum + each * (x[i] ?? 0), 0)) / x.length) * unit,
-  };
+  const mean = ex.reduce((sum, each, i) => sum + each * (x[i] ?? 0), 0) / x.length;
+  return { spread: spreadOf(ex, { n: x.length }, exponent), bias: Math.abs(mean) * 4 ** exponent };
+}
+
+/** The root mean square of the elements of E, of order n, from E x as it is scaled. */
+export function spreadOf(ex: Float64Array, { n }: { readonly n: number }, exponent: number): number {
+  return (Math.sqrt(ex.reduce((sum, each) => sum + each * each, 0)) / n) * 4 ** exponent;
 }
 
 /**
