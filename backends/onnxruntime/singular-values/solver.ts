@@ -1,7 +1,6 @@
 // All singular values of one matrix after another, as wasm's solver computes them, with the large products by ONNX
 // Runtime: of floats first where `fast` is asked for. Where squaring has cost too much (wasm/singular-values/guard.ts), wasm's solver
 // takes over, which needs no Gram matrix.
-import type { Precision } from "../../../src/backend.ts";
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../../wasm/kernels.ts";
 import { floatGramSuffices, gramSuffices } from "../../wasm/singular-values/guard.ts";
@@ -63,8 +62,10 @@ export class HybridSolver {
   #memory: WebAssembly.Memory;
   #kernels: Kernels;
   #work: Work | null = null;
-  /** Works, in the same memory, on the matrix at hand where its Gram matrix did not suffice or calls are not worth while. */
+  /** Works on the matrix at hand where its Gram matrix did not suffice, or for which the calls are not worth while. */
   #delegate: Solver | null = null;
+  /** Does so in the same memory, and is kept as long as that. */
+  #wasm: Solver | null = null;
 
   /**
    * @param module - the compiled kernels.
@@ -84,7 +85,7 @@ export class HybridSolver {
     this.#delegate = null;
     const plan = this.#products.floatProducts === null ? "none" : floatPlan(header);
     if (plan === "wasm") {
-      this.#delegateTo("fast").begin(header);
+      this.#delegateToWasm().begin(header);
       return;
     }
     this.#work = this.#workOn(header, plan, null);
@@ -163,13 +164,14 @@ export class HybridSolver {
   #handOver(header: MatrixHeader): void {
     this.#work = null;
     const target = this.#deviceFloats ? "gram" : "triangle";
-    this.#delegateTo("exact").begin({ ...header, rereadable: true }, target);
+    this.#delegateToWasm().begin({ ...header, rereadable: true }, target);
   }
 
-  #delegateTo(precision: Precision): Solver {
+  #delegateToWasm(): Solver {
     const team = { ...ALONE, memory: this.#memory };
-    this.#delegate = new Solver(this.#module, precision, this.#interrupted, team);
-    return this.#delegate;
+    this.#wasm ??= new Solver(this.#module, "fast", this.#interrupted, team);
+    this.#delegate = this.#wasm;
+    return this.#wasm;
   }
 
   /** Whether the Gram matrix is made on a device that has no doubles. */
@@ -192,6 +194,7 @@ export class HybridSolver {
     const memory = reserve(this.#memory, sizeBytes);
     if (memory === this.#memory) return;
     this.#memory = memory;
+    this.#wasm = null;
     this.#kernels = instantiateKernels(this.#module, memory);
   }
 
