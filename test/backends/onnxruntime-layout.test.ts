@@ -22,7 +22,7 @@ function timesFloat64(
     isHeld,
     plan,
   }: {
-    readonly dtype: "F32" | "BF16";
+    readonly dtype: "F64" | "F32" | "BF16";
     readonly isHeld: boolean;
     readonly plan: FloatPlan;
   },
@@ -34,13 +34,14 @@ function timesFloat64(
 
 describe("layOutHybrid()", () => {
   for (const [shape, most] of [
-    [[2048, 2048], 1.7],
-    [[4096, 4096], 1.1],
-    [[14336, 4096], 0.32],
+    [[1024, 1024], 2.5],
+    [[2048, 2048], 1.9],
+    [[4096, 4096], 1.2],
+    [[14336, 4096], 0.34],
     [[128256, 8192], 0.06],
   ] as const) {
     it(`takes ${most} times a ${shape.join(" x ")} matrix in float64 when its rows can be read again`, () => {
-      for (const dtype of ["F32", "BF16"] as const) {
+      for (const dtype of ["F64", "F32", "BF16"] as const) {
         for (const plan of PLANS) {
           expect(timesFloat64(shape, { dtype, isHeld: false, plan }), plan).toBeLessThanOrEqual(most);
         }

@@ -6,8 +6,9 @@ import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
 import { blocksElements } from "./blocks.ts";
 import type { FloatPlan } from "./float-plan.ts";
 
-/** Rows (tall) or columns (wide) that are decoded and multiplied at once. */
+/** Rows (tall) or columns (wide) that are decoded and multiplied at once; never all of them, which would take as much memory. */
 const DEPTH = 1024;
+const LEAST_BLOCKS = 2;
 /** The same where products are of floats, which add up that many of them: part of the numerics. */
 const FLOAT_DEPTH = 512;
 /** Where small errors matter, to 10 % smaller ones, in 1 to 3 % more time. */
@@ -90,7 +91,7 @@ export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: Float
   const m = Math.max(...shape);
   const half = kernels.bandWidth();
   const order = Math.ceil(n / half) * half;
-  const depth = Math.ceil(m / Math.ceil(m / depthOf(plan)));
+  const depth = Math.ceil(m / Math.max(LEAST_BLOCKS, Math.ceil(m / depthOf(plan))));
   const width = Math.min(order, BLOCK);
   const smallOrder = Math.min(order, SMALL_ORDER);
   const smallLd = smallOrder + 8; // no power of two, else all panels fall into the same cache sets
