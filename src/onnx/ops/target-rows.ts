@@ -1,6 +1,18 @@
 // Which rows the head computes, and in which chunks: those whose target counts, or all of them.
 import type { Graph, Value } from "../graph.ts";
-import { add, cast, clip, greater, mul, plus, scalar, scale, sub, where } from "../operators/elementwise.ts";
+import {
+  add,
+  cast,
+  clip,
+  div,
+  greater,
+  mul,
+  plus,
+  scalar,
+  scale,
+  sub,
+  where,
+} from "../operators/elementwise.ts";
 import { gatherRows, scatterElements } from "../operators/indexing.ts";
 import { dimOf, reshape, slice } from "../operators/layout.ts";
 import { cumulativeSum, total } from "../operators/reductions.ts";
@@ -20,9 +32,6 @@ export interface RowsInputs {
 /** Rows of hidden states, what they are to predict, and where their chunks are. */
 export type HeadRows = Pick<CrossEntropyInputs, "hidden" | "next" | "bounds">;
 
-/** The dimension of {@link targetRows}. */
-export const TARGETS = "targets";
-
 /** All rows, as they are. */
 export function allRows(g: Graph, { hidden, next, chunks }: RowsInputs): HeadRows {
   return { hidden, next, bounds: cuts(g, g.dimension(dimOf(hidden, 0)), chunks) };
@@ -30,19 +39,17 @@ export function allRows(g: Graph, { hidden, next, chunks }: RowsInputs): HeadRow
 
 /**
  * The rows whose target counts, in their order: y_j = x_(r_j). A gradient goes back to where the row came from, and that of a
- * row without a target is 0.
- *
- * Where fewer rows than chunks have a target, rows without one follow, with their count of 0: no chunk is empty unless
- * there are fewer rows than chunks.
+ * row without a target is 0. Where fewer rows than chunks have a target, rows without one follow, with their count of 0.
  */
 export function targetRows(g: Graph, { hidden, next, chunks }: RowsInputs): HeadRows {
   const { counts, targets, perItem } = next;
   const { order, place } = targetsFirst(g, counts);
-  // WebGPU has sizes that data decide in int32 alone, and reads them back as a slice's bounds.
-  const size = cast(g, clip(g, total(g, counts), [chunks, null]), "int32");
-  const end = reshape(g, size, [1]);
-  const taken = slice(g, order, { axis: 0, begin: g.constant("int32", [1], [0]), end, size: TARGETS });
-  const rows = cast(g, reshape(g, taken, [TARGETS]), "int32");
+  // WebGPU computes sizes that data decide in int32 alone, and reads them back as a slice's bounds.
+  const size = (sum: Value) => reshape(g, cast(g, sum, "int32"), [1]);
+  const end = size(clip(g, total(g, counts), [chunks, null]));
+  const begin = g.constant("int32", [1], [0]);
+  const taken = slice(g, order, { axis: 0, begin, end, size: "targets" });
+  const rows = cast(g, reshape(g, taken, ["targets"]), "int32");
   const output = g.record({
     inputs: [hidden],
     output: gatherRows(g, hidden, rows),
@@ -52,7 +59,40 @@ export function targetRows(g: Graph, { hidden, next, chunks }: RowsInputs): Head
   });
   const ofRows = (x: Value) => gatherRows(g, x, rows);
   const predicted = { targets: ofRows(targets), counts: ofRows(counts), perItem };
-  return { hidden: output, next: predicted, bounds: cuts(g, end, chunks) };
+  const bounds = fewCuts(g, { end, all: size(total(g, ones(g, counts))), chunks });
+  return { hidden: output, next: predicted, bounds };
+}
+
+/** What {@link fewCuts} cuts: int32 [1] each. */
+interface FewCutsInputs {
+  /** Rows to cut, at least as many as chunks. */
+  readonly end: Value;
+  /** Rows before the ones without a target were left out. */
+  readonly all: Value;
+  readonly chunks: number;
+}
+
+/**
+ * Bounds of as few chunks of equal length as are no longer than if all rows were cut, and of one row in each of the others:
+ * a product of some rows with the head takes nearly as long as one of twice as many, and WebGPU makes nothing that is empty.
+ */
+function fewCuts(g: Graph, { end, all, chunks }: FewCutsInputs): readonly Value[] {
+  const number = (x: number) => g.constant("int32", [1], [x]);
+  const quotient = (a: Value, b: Value) => div(g, add(g, a, sub(g, b, number(1))), b);
+  const longest = quotient(all, number(chunks));
+  const length = quotient(end, quotient(end, longest));
+  return Array.from({ length: chunks + 1 }, (_, at) => {
+    if (at === 0) return number(0);
+    if (at === chunks) return end;
+    const even = scale(g, length, at);
+    const last = sub(g, end, number(chunks - at));
+    return where(g, greater(g, even, last), [last, even]);
+  });
+}
+
+/** Float32, as many as the counts. */
+function ones(g: Graph, counts: Value): Value {
+  return add(g, scale(g, counts, 0), scalar(g, "float32", 1));
 }
 
 /** Where the rows go when those that count come first. Numbers of rows are exact in float32 up to 2^24. */
@@ -66,7 +106,7 @@ interface TargetsFirst {
 function targetsFirst(g: Graph, counts: Value): TargetsFirst {
   const one = scalar(g, "float32", 1);
   const zeros = scale(g, counts, 0);
-  const row = sub(g, cumulativeSum(g, add(g, zeros, one), 0), one);
+  const row = sub(g, cumulativeSum(g, ones(g, counts), 0), one);
   // The targets up to and with a row.
   const upTo = cumulativeSum(g, counts, 0);
   const amongTargets = sub(g, upTo, one);
