@@ -73,8 +73,8 @@ interface FewCutsInputs {
 }
 
 /**
- * Bounds of as few chunks of equal length as are no longer than if all rows were cut, and of one row in each of the others:
- * a product of some rows with the head takes nearly as long as one of twice as many, and WebGPU makes nothing that is empty.
+ * Bounds of as few chunks of equal length as are no longer than if all rows were cut, and of one row in each of the others: a
+ * product reads the whole head for however few rows, and WebGPU's softmax takes nothing that is empty.
  */
 function fewCuts(g: Graph, { end, all, chunks }: FewCutsInputs): readonly Value[] {
   const number = (x: number) => g.constant("int32", [1], [x]);
