@@ -1,5 +1,6 @@
 // Rewrites a graph for providers that compute neither on int64 nor on bfloat16, as WebGPU: int32 inputs; every dimension
-// a number, so that what is computed from shapes is computed at load; weights cast once, before rows are looked up in them.
+// a number but that of target rows, so that what is computed from shapes is computed at load; weights cast once, before rows
+// are looked up in them.
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { FoldedWeights, GraphDType } from "../../src/backend.ts";
 import {

@@ -10,6 +10,7 @@ import type { Opset } from "../onnx/operators/table.ts";
 import { type CrossEntropy, crossEntropy } from "../onnx/ops/cross-entropy.ts";
 import { embedding } from "../onnx/ops/embedding.ts";
 import { nextTokens } from "../onnx/ops/next-tokens.ts";
+import { allRows, targetRows } from "../onnx/ops/target-rows.ts";
 import { weightAs } from "../onnx/ops/weight.ts";
 
 /** A parameter that is an input of the graph, float32: one that trains, or one that is merely given. */
@@ -155,14 +156,15 @@ function model(g: Graph, source: GraphSource, purpose: "training" | "evaluation"
     type,
   });
   const head = withNewRows(config.tied ? EMBEDDING : HEAD);
-  const next = nextTokens(g, { labels, positions, items });
-  const isExact = statisticsType(type) === type;
-  const entropy = crossEntropy(g, {
+  const cutRows = purpose === "training" ? targetRows : allRows;
+  const { next, ...headRows } = cutRows(g, {
     hidden,
-    head,
-    next: isExact ? next : { ...next, perItem: scalar(g, "float32", 1) },
+    next: nextTokens(g, { labels, positions, items }),
     chunks: headChunks,
   });
+  const isExact = statisticsType(type) === type;
+  const perItem = isExact ? next.perItem : scalar(g, "float32", 1);
+  const entropy = crossEntropy(g, { ...headRows, head, next: { ...next, perItem } });
   const trained = [...source.weights]
     .filter(([, { kind }]) => kind === "trained")
     .map(([name]) => weight(name));

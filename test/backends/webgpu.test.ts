@@ -20,13 +20,16 @@ beforeAll(async () => {
   artifacts = await exported("25");
 });
 
-/** Loss and a gradient of the first sequences, on a backend. */
-async function gradientsOn(name: string): Promise<Float32Array[]> {
+/** Loss and gradients of the first sequences' targets, or of so many of them, on a backend. */
+async function gradientsOn(name: string, targets = Number.POSITIVE_INFINITY): Promise<Float32Array[]> {
   const manifest = await readManifest(artifacts);
   const { parameters } = await readCheckpoint(join(artifacts, manifest.checkpoint), manifest.parameters);
   const { backend, release } = await takeBackend({ backend: name, threads: 1 }, {});
   const graph = await openArtifactGraph(backend, { folder: artifacts, manifest, parameters }, "training");
-  const batch = batchOf(embeddedTorch, 0, 2);
+  const whole = batchOf(embeddedTorch, 0, 2);
+  let left = targets;
+  const isKept = (label: number, at: number) => label >= 0 && whole.positionIds[at] !== 0 && left-- > 0;
+  const batch = { ...whole, labels: whole.labels.map((label, at) => (isKept(label, at) ? label : -100)) };
   const outputs = ["loss", ...manifest.parameters.map((parameter) => `${parameter.name}.grad`)];
   const results = await graph.run({ batch, items: batch.targets, outputs });
   await graph.close();
@@ -82,6 +85,14 @@ describe("webgpu", () => {
     const expected = await gradientsOn("onnxruntime-cpu");
     for (const [index, gradient] of (await gradientsOn("webgpu")).entries())
       expect(distance(gradient, expected[index])).toBeLessThan(1e-4);
+  });
+
+  it.skipIf(!availability.ok)("computes the CPU's for two targets, and zeros for none", async () => {
+    const expected = await gradientsOn("onnxruntime-cpu", 2);
+    for (const [index, gradient] of (await gradientsOn("webgpu", 2)).entries())
+      expect(distance(gradient, expected[index])).toBeLessThan(1e-4);
+    const none = await gradientsOn("webgpu", 0);
+    expect(none.every((gradient) => gradient.every((x) => x === 0))).toBe(true);
   });
 
   it.skipIf(!availability.ok)("trains as torch does, and evaluates", { timeout: 300_000 }, async () => {

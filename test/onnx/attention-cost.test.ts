@@ -1,44 +1,16 @@
 // What attention over 4,096 positions computes and holds, by the sizes that the graph itself says it has.
 import { describe, expect, test } from "vitest";
 import type { Dim } from "../../src/onnx/dim.ts";
-import type { Graph, Value } from "../../src/onnx/graph.ts";
+import type { Graph } from "../../src/onnx/graph.ts";
 import { orderedNodes } from "../../src/onnx/model-file.ts";
-import { sizeOf } from "../../src/onnx/operators/layout.ts";
 import { trainingGraph } from "../../src/training/graphs.ts";
 import { feedsOf, openFixture, sourceOf } from "../training/fixture-model.ts";
-import { numbers, openGraph } from "../training/run-graph.ts";
+import { openGraph } from "../training/run-graph.ts";
+import { sizesOf, targetsOnly } from "./graph-sizes.ts";
 
 const SEQUENCE = 4096;
 const CHUNKS = 4;
 const HEADS = 4;
-
-/** The factors of a dimension: numbers, and symbols with what is taken from them. */
-const factorsOf = (dim: Dim) =>
-  String(dim)
-    .split("*")
-    .map((factor) => factor.split(" - "))
-    .map(([symbol = "", less = "0"]) => ({ symbol, less: Number(less) }));
-
-/** The size of every symbol of a graph, from the first value that has it, in a run on one sequence. */
-async function sizesOf(name: string, g: Graph, values: readonly Value[], length: number) {
-  const { model, gradients } = await openFixture(name);
-  const factors = values.flatMap(({ shape }) => shape.flatMap(factorsOf));
-  const symbols = [...new Set(factors.map(({ symbol }) => symbol))].filter((symbol) => !/^\d+$/.test(symbol));
-  g.outputs.clear();
-  for (const symbol of symbols) {
-    const first = values.find(({ shape }) => shape.includes(symbol));
-    if (first === undefined) throw new Error(`nothing has the dimension ${symbol}`);
-    g.output(`size of ${symbol}`, sizeOf(g, first, first.shape.indexOf(symbol)));
-  }
-  const tokens = new Int32Array(length).fill(1);
-  const positions = Int32Array.from(tokens.keys());
-  const batch = { dims: [1, length] as const, ids: tokens, labels: tokens, positions, items: 1 };
-  const run = await openGraph(g);
-  const results = await run(await feedsOf(model, batch, [...gradients.keys()]));
-  const sizes = new Map(symbols.map((symbol) => [symbol, numbers(results, `size of ${symbol}`)[0]]));
-  const number = (symbol: string) => sizes.get(symbol) ?? Number(symbol);
-  return (dim: Dim) => factorsOf(dim).reduce((size, { symbol, less }) => size * (number(symbol) - less), 1);
-}
 
 /** A training graph of everything, its nodes in order, and the size of any dimension at a length. */
 async function graphOf(name: string, { chunks = CHUNKS, length = SEQUENCE } = {}) {
@@ -50,7 +22,7 @@ async function graphOf(name: string, { chunks = CHUNKS, length = SEQUENCE } = {}
     name,
     g,
     nodes.map(({ output }) => output),
-    length,
+    targetsOnly(length),
   );
   return { nodes, size };
 }
@@ -111,14 +83,14 @@ test("every value has the shape that the graph says", async () => {
     const nodesOf = (g: Graph) =>
       orderedNodes(g).flatMap(({ output }) => (output.type === "bool" ? [] : [output]));
     const measured = trainingGraph(source);
-    const size = await sizesOf(name, measured, nodesOf(measured), batch.dims[1]);
+    const one = { ...batch, dims: [1, batch.dims[1]] as const };
+    const row = (data: Int32Array) => data.subarray(0, batch.dims[1]);
+    const fed = { ...one, ids: row(batch.ids), labels: row(batch.labels), positions: row(batch.positions) };
+    const size = await sizesOf(name, measured, nodesOf(measured), fed);
     const g = trainingGraph(source);
     const values = nodesOf(g);
     g.outputs.clear();
     for (const value of values) g.output(`of ${value.name}`, value);
-    const one = { ...batch, dims: [1, batch.dims[1]] as const };
-    const row = (data: Int32Array) => data.subarray(0, batch.dims[1]);
-    const fed = { ...one, ids: row(batch.ids), labels: row(batch.labels), positions: row(batch.positions) };
     const results = await (await openGraph(g, folder))(await feedsOf(model, fed, trained));
     for (const { name: value, shape } of values)
       expect(results.get(`of ${value}`)?.dims, value).toEqual(shape.map(size));

@@ -18,6 +18,7 @@ import { recomputed } from "../../src/onnx/ops/recomputed.ts";
 import { rmsNorm } from "../../src/onnx/ops/rms-norm.ts";
 import { rotary } from "../../src/onnx/ops/rotary.ts";
 import { swiglu } from "../../src/onnx/ops/swiglu.ts";
+import { allRows, targetRows } from "../../src/onnx/ops/target-rows.ts";
 import { type Content, numbers, openGraph, relativeDistance } from "../training/run-graph.ts";
 
 /** Seeded numbers in (-1, 1), with no order that an error could hide in. */
@@ -62,7 +63,7 @@ function attentionOp(chunks: number, window: number | null): Op {
   };
 }
 
-function lossOp(chunks: number, blocks: number): Op {
+function lossOp(chunks: number, blocks: number, { cutRows = allRows, counts = [1, 1, 0, 1, 1, 1] } = {}): Op {
   const names = Array.from({ length: blocks }, (_, at) => `head${at}`);
   return {
     inputs: { hidden: [6, 4], ...Object.fromEntries(names.map((name, at) => [name, [5 - at, 4]])) },
@@ -74,11 +75,11 @@ function lossOp(chunks: number, blocks: number): Op {
       const rows = (value: Value) => as(g, value, ["rows", 1]);
       const next = {
         targets: rows(g.constant("int32", [6, 1], [1, 4, 0, 0, 2, blocks > 1 ? 7 : 4])),
-        counts: rows(g.constant("float32", [6, 1], [1, 1, 0, 1, 1, 1])),
+        counts: rows(g.constant("float32", [6, 1], counts)),
         perItem: scalar(g, "float32", 0.25),
       };
       const head = names.map((name) => heads[name]).filter((value) => value !== undefined);
-      return crossEntropy(g, { hidden, head, next, chunks }).loss;
+      return crossEntropy(g, { ...cutRows(g, { hidden, next, chunks }), head }).loss;
     },
   };
 }
@@ -151,6 +152,12 @@ const OPS: Readonly<Record<string, Op>> = {
   "crossEntropy in one chunk": lossOp(1, 1),
   "crossEntropy in 3 chunks": lossOp(3, 1),
   "crossEntropy with a head in two blocks": lossOp(2, 2),
+  "crossEntropy of the targets": lossOp(1, 1, { cutRows: targetRows }),
+  "crossEntropy of the targets in 3 chunks": lossOp(3, 2, {
+    cutRows: targetRows,
+    counts: [0, 1, 0, 0, 1, 1],
+  }),
+  "crossEntropy of one target in 3 chunks": lossOp(3, 1, { cutRows: targetRows, counts: [0, 0, 0, 1, 0, 0] }),
 };
 
 function turned(g: Graph, { x }: Record<string, Value>): Value {

@@ -8,10 +8,14 @@ import { numbers, openGraph, relativeDistance } from "./run-graph.ts";
 
 const CASES = readdirSync(FIXTURES);
 
-async function gradientsOf(name: string, change: (batch: Batch) => Batch, chunks = 2) {
+async function gradientsOf(
+  name: string,
+  change: (batch: Batch) => Batch,
+  { chunks = 2, ...how }: { chunks?: number } & Parameters<typeof sourceOf>[3] = {},
+) {
   const { model, batch, gradients } = await openFixture(name);
   const trained = [...gradients.keys()];
-  const { source, folder } = await sourceOf(model, trained, chunks);
+  const { source, folder } = await sourceOf(model, trained, chunks, how);
   const run = await openGraph(trainingGraph(source), folder);
   const before = await run(await feedsOf(model, batch, trained));
   const after = await run(await feedsOf(model, change(batch), trained));
@@ -100,15 +104,49 @@ test("no items: the loss and every gradient are 0", async () => {
     ).toBe(true);
 });
 
-test("no labels: the loss and every gradient are 0", async () => {
+test.each([
+  ["llama-biases", {}],
+  ["llama-tied", { chunks: 4 }],
+  ["llama-tied", { chunks: 1 }],
+  ["llama-tied", { recompute: "layers" }],
+  ["qwen3", { type: "float16" }],
+] as const)("no labels: the loss and every gradient are 0, %s %o", async (name, how) => {
   const ignored = (batch: Batch) => ({ ...batch, labels: batch.labels.map(() => -100) });
-  const { after } = await gradientsOf("llama-biases", ignored);
+  const { after } = await gradientsOf(name, ignored, how);
   for (const name of after.keys())
     expect(
       numbers(after, name).every((x) => x === 0),
       name,
     ).toBe(true);
 });
+
+test.each(["llama-tied", "mistral-window"])(
+  "%s: loss and gradients of each target alone add up to torch's of all",
+  async (name) => {
+    const { model, batch, loss, gradients } = await openFixture(name);
+    const trained = [...gradients.keys()];
+    const { source, folder } = await sourceOf(model, trained, 3);
+    const run = await openGraph(trainingGraph(source), folder);
+    const isTarget = (at: number) => (batch.labels[at] ?? 0) >= 0 && batch.positions[at] !== 0;
+    const targets = [...batch.labels.keys()].filter(isTarget);
+    expect(targets).toHaveLength(batch.items);
+    const sums = new Map(
+      [...trained.map((parameter) => `${parameter}.grad`), "loss"].map((key) => [key, [0]]),
+    );
+    for (const target of targets) {
+      const labels = batch.labels.map((label, at) => (at === target ? label : -100));
+      const results = await run(await feedsOf(model, { ...batch, labels }, trained));
+      for (const [key, sum] of sums)
+        sums.set(
+          key,
+          Array.from(numbers(results, key), (x, at) => x + (sum[at] ?? 0)),
+        );
+    }
+    expect(relativeDistance(sums.get("loss") ?? [], [loss])).toBeLessThan(1e-5);
+    for (const [parameter, expected] of gradients)
+      expect(relativeDistance(sums.get(`${parameter}.grad`) ?? [], expected), parameter).toBeLessThan(1e-4);
+  },
+);
 
 test("what stands in the padding changes nothing", async () => {
   const other = ({ ids, ...batch }: Batch) => ({

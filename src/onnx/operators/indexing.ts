@@ -4,7 +4,7 @@ import { type Graph, int, string, type Value } from "../graph.ts";
 
 /** Rows of `table` at `indices`: [...indices, ...rest of table]. */
 export function gatherRows(g: Graph, table: Value, indices: Value): Value {
-  checkIndices(indices);
+  indexType(indices);
   return g.emit("Gather", [table, indices], {
     type: table.type,
     shape: [...indices.shape, ...table.shape.slice(1)],
@@ -14,7 +14,7 @@ export function gatherRows(g: Graph, table: Value, indices: Value): Value {
 
 /** x[i, index[i, j]]: along the last axis. */
 export function gatherElements(g: Graph, x: Value, index: Value): Value {
-  checkIndices(index);
+  indexType(index);
   return g.emit("GatherElements", [x, index], {
     type: x.type,
     shape: index.shape,
@@ -34,7 +34,7 @@ export interface ScatterOptions {
 /** x with `updates` put at, or added to, the places that `index` gives along an axis. */
 export function scatterElements(g: Graph, x: Value, options: ScatterOptions): Value {
   const { axis, index, updates, reduction } = options;
-  checkIndices(index);
+  indexType(index);
   if (!sameShape(index.shape, updates.shape) || x.type !== updates.type) {
     throw new RangeError(
       `Cannot scatter ${updates.type} [${updates.shape}] by an index [${index.shape}] into ${x.type} [${x.shape}]`,
@@ -64,8 +64,8 @@ export function rotaryEmbedding(
   return g.emit("RotaryEmbedding", [x, cosines, sines], { type: x.type, shape: x.shape });
 }
 
-function checkIndices(indices: Value): void {
-  if (indices.type !== "int32" && indices.type !== "int64") {
-    throw new TypeError(`Cannot index with ${indices.type}: ${indices.name}`);
-  }
+/** The type of indices or bounds. @throws TypeError when they are no integers. */
+export function indexType({ name, type }: Value): "int32" | "int64" {
+  if (type === "int32" || type === "int64") return type;
+  throw new TypeError(`Cannot index with ${type}: ${name}`);
 }

@@ -2,6 +2,7 @@
 import { type Dim, product, sameShape } from "../dim.ts";
 import { type Graph, int, ints, type Value } from "../graph.ts";
 import { scalar } from "./elementwise.ts";
+import { indexType } from "./indexing.ts";
 
 /**
  * x in another shape with as many elements.
@@ -68,7 +69,7 @@ export function swapLast(g: Graph, x: Value): Value {
   return transpose(g, x, [...order.slice(0, -2), rank - 1, rank - 2]);
 }
 
-/** A range of one axis. Bounds are int64 tensors of shape [1]; `size` is what they enclose. */
+/** A range of one axis. Bounds are int64 tensors of shape [1], or int32 both; `size` is what they enclose. */
 export interface Range {
   readonly axis: number;
   readonly begin: Value;
@@ -79,7 +80,9 @@ export interface Range {
 /** x from `begin` up to `end` along an axis; x itself where they enclose all of it. */
 export function slice(g: Graph, x: Value, { axis, begin, end, size }: Range): Value {
   if (dimOf(x, axis) === size) return x;
-  return g.emit("Slice", [x, begin, end, g.constant("int64", [1], [axis])], {
+  const type = indexType(begin);
+  if (type !== end.type) throw new TypeError(`Cannot slice ${x.name} from ${type} to ${end.type}`);
+  return g.emit("Slice", [x, begin, end, g.constant(type, [1], [axis])], {
     type: x.type,
     shape: x.shape.map((dim, at) => (at === axis ? size : dim)),
   });

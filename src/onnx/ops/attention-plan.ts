@@ -3,6 +3,7 @@ import type { Dim } from "../dim.ts";
 import { type FloatType, statisticsType } from "../element-type.ts";
 import type { Graph, Value } from "../graph.ts";
 import { add, cast, clip, div, equal, max, mul, scalar, scale, sub } from "../operators/elementwise.ts";
+import { indexType } from "../operators/indexing.ts";
 import { reshape, slice, transpose } from "../operators/layout.ts";
 import { cumulativeSum } from "../operators/reductions.ts";
 
@@ -39,7 +40,7 @@ const HIDDEN = 1e30;
 export function attentionPlan(g: Graph, options: AttentionPlanOptions): readonly QueryChunk[] {
   const { positions, chunks, window } = options;
   const [, sequence = 1] = positions.shape;
-  const bounds = cuts(g, sequence, chunks);
+  const bounds = cuts(g, g.dimension(sequence), chunks);
   return Array.from({ length: chunks }, (_, at) => {
     const [begin, end] = [bound(bounds, at), bound(bounds, at + 1)];
     const allKeys = at === chunks - 1 && (window === null || chunks === 1);
@@ -54,14 +55,15 @@ export function attentionPlan(g: Graph, options: AttentionPlanOptions): readonly
   });
 }
 
-/** int64 [1]: 0, then ceil(size i / parts) for each part. */
-export function cuts(g: Graph, dim: Dim, parts: number): readonly Value[] {
+/** 0, then ceil(end i / parts) for each part; of the type of `end`, int64 [1] or int32 [1]. */
+export function cuts(g: Graph, end: Value, parts: number): readonly Value[] {
+  const type = indexType(end);
+  const number = (x: number) => g.constant(type, [1], [x]);
   return Array.from({ length: parts + 1 }, (_, at) => {
-    const number = (x: number) => g.constant("int64", [1], [x]);
     if (at === 0) return number(0);
-    if (at === parts) return g.dimension(dim);
-    return g.once(`cut ${at} of ${parts} of ${dim}`, () =>
-      div(g, add(g, mul(g, g.dimension(dim), number(at)), number(parts - 1)), number(parts)),
+    if (at === parts) return end;
+    return g.once(`cut ${at} of ${parts} of ${end.name}`, () =>
+      div(g, add(g, mul(g, end, number(at)), number(parts - 1)), number(parts)),
     );
   });
 }

@@ -3,12 +3,11 @@
 import type { Dim } from "../dim.ts";
 import { type ElementType, statisticsType } from "../element-type.ts";
 import type { Graph, Value } from "../graph.ts";
-import { add, cast, exp, log, mul, plus, scalar, scale, sub } from "../operators/elementwise.ts";
-import { gatherElements, scatterElements } from "../operators/indexing.ts";
-import { concat, corner, dimOf, sizeOf, slice } from "../operators/layout.ts";
+import { add, cast, equal, exp, log, mul, plus, scalar, scale, sub } from "../operators/elementwise.ts";
+import { gatherElements, indexType, scatterElements } from "../operators/indexing.ts";
+import { concat, corner, dimOf, slice } from "../operators/layout.ts";
 import { gemm } from "../operators/matrices.ts";
 import { argMax, reduceMax, softmax, total } from "../operators/reductions.ts";
-import { cuts } from "./attention-plan.ts";
 import type { NextTokens } from "./next-tokens.ts";
 import { weightAs } from "./weight.ts";
 
@@ -19,8 +18,8 @@ export interface CrossEntropyInputs {
   /** The head, [vocabulary, size]; one after another where it comes in blocks of rows. */
   readonly head: readonly Value[];
   readonly next: NextTokens;
-  /** Chunks that the rows are cut into. */
-  readonly chunks: number;
+  /** Where each chunk of rows begins, the last one's end behind them; int64 [1] or int32 [1]. */
+  readonly bounds: readonly Value[];
 }
 
 /** What {@link crossEntropy} makes. */
@@ -116,22 +115,28 @@ interface Chunk {
 }
 
 /**
- * Makes the chunks. Where the hidden states have a gradient, a chunk begins where that of the chunk before it ends:
+ * Makes the chunks. Where the hidden states have a gradient, a chunk begins once that of the chunk before it is there:
  * so no provider makes the logits of a chunk before those of the last one are used up.
  */
 function chunksOf(g: Graph, inputs: CrossEntropyInputs, blocks: readonly Block[]): readonly Chunk[] {
-  const { hidden } = inputs;
-  const bounds = cuts(g, dimOf(hidden, 0), inputs.chunks);
+  const [first, ...ends] = inputs.bounds;
+  if (first === undefined) throw new RangeError("Cannot cut rows without bounds");
   const chunks: Chunk[] = [];
-  let begin = g.constant("int64", [1], [0]);
-  for (const [at, end] of bounds.slice(1).entries()) {
-    const size = inputs.chunks === 1 ? dimOf(hidden, 0) : `rows${at}of${inputs.chunks}`;
+  let begin = first;
+  for (const [at, end] of ends.entries()) {
+    const size = ends.length === 1 ? dimOf(inputs.hidden, 0) : `rows${at}of${ends.length}`;
     const range = { axis: 0, begin, end, size };
     const chunk = chunkOf(g, inputs, { blocks, part: (x) => slice(g, x, range) });
     chunks.push(chunk);
-    begin = chunk.slopeOfHidden === null ? end : add(g, begin, sizeOf(g, chunk.slopeOfHidden, 0));
+    begin = chunk.slopeOfHidden === null ? end : after(g, end, chunk.slopeOfHidden);
   }
   return chunks;
+}
+
+/** A bound, once `value` is there: 0 is added, which a comparison makes even of what is not finite, or is empty. */
+function after(g: Graph, bound: Value, value: Value): Value {
+  const number = total(g, cast(g, corner(g, value), "float32"));
+  return add(g, bound, scale(g, cast(g, equal(g, number, number), indexType(bound)), 0));
 }
 
 function chunkOf(

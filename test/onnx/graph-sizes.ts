@@ -1,0 +1,42 @@
+// The sizes of a graph's dimensions, measured in a run.
+import type { Dim } from "../../src/onnx/dim.ts";
+import type { Graph, Value } from "../../src/onnx/graph.ts";
+import { sizeOf } from "../../src/onnx/operators/layout.ts";
+import { type Batch, feedsOf, openFixture } from "../training/fixture-model.ts";
+import { numbers, openGraph } from "../training/run-graph.ts";
+
+/** The factors of a dimension: numbers, and symbols with what is taken from them. */
+const factorsOf = (dim: Dim) =>
+  String(dim)
+    .split("*")
+    .map((factor) => factor.split(" - "))
+    .map(([symbol = "", less = "0"]) => ({ symbol, less: Number(less) }));
+
+/** A sequence in which every token but the first is a target. */
+export function targetsOnly(length: number): Batch {
+  const ids = new Int32Array(length).fill(1);
+  return { dims: [1, length], ids, labels: ids, positions: Int32Array.from(ids.keys()), items: 1 };
+}
+
+/** The size of every symbol of a fixture's graph, from the first value that has it, in a run on a batch. */
+export async function sizesOf(
+  name: string,
+  g: Graph,
+  values: readonly Value[],
+  batch: Batch,
+): Promise<(dim: Dim) => number> {
+  const { model, gradients } = await openFixture(name);
+  const factors = values.flatMap(({ shape }) => shape.flatMap(factorsOf));
+  const symbols = [...new Set(factors.map(({ symbol }) => symbol))].filter((symbol) => !/^\d+$/.test(symbol));
+  g.outputs.clear();
+  for (const symbol of symbols) {
+    const first = values.find(({ shape }) => shape.includes(symbol));
+    if (first === undefined) throw new Error(`nothing has the dimension ${symbol}`);
+    g.output(`size of ${symbol}`, sizeOf(g, first, first.shape.indexOf(symbol)));
+  }
+  const run = await openGraph(g);
+  const results = await run(await feedsOf(model, batch, [...gradients.keys()]));
+  const sizes = new Map(symbols.map((symbol) => [symbol, numbers(results, `size of ${symbol}`)[0]]));
+  const number = (symbol: string) => sizes.get(symbol) ?? Number(symbol);
+  return (dim: Dim) => factorsOf(dim).reduce((size, { symbol, less }) => size * (number(symbol) - less), 1);
+}
