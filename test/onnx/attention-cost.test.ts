@@ -19,23 +19,32 @@ const factorsOf = (dim: Dim) =>
     .map((factor) => factor.split(" - "))
     .map(([symbol = "", less = "0"]) => ({ symbol, less: Number(less) }));
 
-/** The size of every symbol of a graph, from the first value that has it, in a run on one sequence. */
+/** The size of every symbol of a graph, from the first value that has it or a multiple of it, in a run on one sequence. */
 async function sizesOf(name: string, g: Graph, values: readonly Value[], length: number) {
   const { model, gradients } = await openFixture(name);
   const factors = values.flatMap(({ shape }) => shape.flatMap(factorsOf));
   const symbols = [...new Set(factors.map(({ symbol }) => symbol))].filter((symbol) => !/^\d+$/.test(symbol));
   g.outputs.clear();
+  const times = new Map<string, number>();
   for (const symbol of symbols) {
-    const first = values.find(({ shape }) => shape.includes(symbol));
+    const isMultiple = (dim: Dim) => new RegExp(`^(?:\\d+\\*)?${symbol}$`).test(String(dim));
+    const first = values.find(({ shape }) => shape.some(isMultiple));
     if (first === undefined) throw new Error(`nothing has the dimension ${symbol}`);
-    g.output(`size of ${symbol}`, sizeOf(g, first, first.shape.indexOf(symbol)));
+    const axis = first.shape.findIndex(isMultiple);
+    times.set(symbol, Number.parseInt(String(first.shape[axis]), 10) || 1);
+    g.output(`size of ${symbol}`, sizeOf(g, first, axis));
   }
   const tokens = new Int32Array(length).fill(1);
   const positions = Int32Array.from(tokens.keys());
   const batch = { dims: [1, length] as const, ids: tokens, labels: tokens, positions, items: 1 };
   const run = await openGraph(g);
   const results = await run(await feedsOf(model, batch, [...gradients.keys()]));
-  const sizes = new Map(symbols.map((symbol) => [symbol, numbers(results, `size of ${symbol}`)[0]]));
+  const sizes = new Map(
+    symbols.map((symbol) => {
+      const [size = 0] = numbers(results, `size of ${symbol}`);
+      return [symbol, Number(size) / (times.get(symbol) ?? 1)];
+    }),
+  );
   const number = (symbol: string) => sizes.get(symbol) ?? Number(symbol);
   return (dim: Dim) => factorsOf(dim).reduce((size, { symbol, less }) => size * (number(symbol) - less), 1);
 }
@@ -102,8 +111,20 @@ test("no chunk of queries is multiplied with keys that lie before the windows of
   expect(ranges(nodes, size)).toEqual([{ queries: chunk, keys: chunk }, within, within, within]);
 });
 
+test("three groups are multiplied as six halves, but for the last chunk, which can be odd", async () => {
+  const { model, gradients } = await openFixture("mistral-three-groups");
+  const { source } = await sourceOf(model, [...gradients.keys()], CHUNKS);
+  const batches = orderedNodes(trainingGraph(source))
+    .filter(({ op }) => op === "MatMul")
+    .map(({ output: { shape } }) => shape.slice(1, -2).join());
+  const count = (batch: string) => batches.filter((other) => other === batch).length;
+  // In each of two layers: scores and outputs, then scores, dP, dV and dK in halves; dQ sums over keys and stays whole.
+  expect(count("3,2")).toBe(2 * (CHUNKS - 1) * 6);
+  expect(count("3")).toBe(2 * (CHUNKS - 1 + 7));
+});
+
 test("every value has the shape that the graph says", async () => {
-  for (const name of ["mistral-window", "qwen3", "llama-biases"]) {
+  for (const name of ["mistral-window", "mistral-three-groups", "qwen3", "llama-biases"]) {
     const { model, batch, gradients } = await openFixture(name);
     const trained = [...gradients.keys()];
     const { source, folder } = await sourceOf(model, trained, 3);
