@@ -6,7 +6,7 @@ import { cast, scale } from "../onnx/operators/elementwise.ts";
 import { gatherRows } from "../onnx/operators/indexing.ts";
 import { reshape } from "../onnx/operators/layout.ts";
 import { add } from "../onnx/ops/add.ts";
-import { attention } from "../onnx/ops/attention.ts";
+import { attention, isUneven } from "../onnx/ops/attention.ts";
 import { attentionPlan, type QueryChunk } from "../onnx/ops/attention-plan.ts";
 import { splitHeads } from "../onnx/ops/heads.ts";
 import { linear } from "../onnx/ops/linear.ts";
@@ -69,11 +69,12 @@ export function decoder(g: Graph, config: DecoderConfig, inputs: DecoderInputs):
   const { weight, embedded, positions, maxSequence, type } = inputs;
   const angles = anglesOf(g, config, { positions, maxSequence, type });
   const plans = new Map<number | null, readonly QueryChunk[]>();
+  const even = isUneven(config.keyHeads);
   let x = embedded;
   for (const [at, limit] of config.windows.entries()) {
     const window = limit !== null && limit < maxSequence ? limit : null;
     const plan =
-      plans.get(window) ?? attentionPlan(g, { positions, type, chunks: inputs.queryChunks, window });
+      plans.get(window) ?? attentionPlan(g, { positions, type, chunks: inputs.queryChunks, window, even });
     plans.set(window, plan);
     const layer: Layer = {
       g,

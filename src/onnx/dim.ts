@@ -20,6 +20,14 @@ export function product(dims: readonly Dim[]): Dim {
   return size === 1 ? name : `${size}*${name}`;
 }
 
+/** Half of a dimension that is even whatever its symbols stand for; null of any other. */
+export function half(dim: Dim): Dim | null {
+  const whole = product([dim]);
+  const [factor, ...symbols] = typeof whole === "number" ? [whole] : whole.split("*");
+  const even = Number(factor) % 2 === 0;
+  return even ? product([Number(factor) / 2, ...symbols]) : null;
+}
+
 /** Whether two shapes are the same. */
 export function sameShape(a: readonly Dim[], b: readonly Dim[]): boolean {
   return a.length === b.length && a.every((dim, axis) => dim === b[axis]);

@@ -74,8 +74,20 @@ test("no chunk of queries is multiplied with keys that lie before the windows of
   expect(ranges(nodes, size)).toEqual([{ queries: chunk, keys: chunk }, within, within, within]);
 });
 
+test("three groups are multiplied as six halves, but for the last chunk, which can be odd", async () => {
+  const { model, gradients } = await openFixture("mistral-three-groups");
+  const { source } = await sourceOf(model, [...gradients.keys()], CHUNKS);
+  const batches = orderedNodes(trainingGraph(source))
+    .filter(({ op }) => op === "MatMul")
+    .map(({ output: { shape } }) => shape.slice(1, -2).join());
+  const count = (batch: string) => batches.filter((other) => other === batch).length;
+  // In each of two layers: scores and outputs, then scores, dP, dV and dK in halves; dQ sums over keys and stays whole.
+  expect(count("3,2")).toBe(2 * (CHUNKS - 1) * 6);
+  expect(count("3")).toBe(2 * (CHUNKS - 1 + 7));
+});
+
 test("every value has the shape that the graph says", async () => {
-  for (const name of ["mistral-window", "qwen3", "llama-biases"]) {
+  for (const name of ["mistral-window", "mistral-three-groups", "qwen3", "llama-biases"]) {
     const { model, batch, gradients } = await openFixture(name);
     const trained = [...gradients.keys()];
     const { source, folder } = await sourceOf(model, trained, 3);

@@ -18,7 +18,7 @@ export function targetsOnly(length: number): Batch {
   return { dims: [1, length], ids, labels: ids, positions: Int32Array.from(ids.keys()), items: 1 };
 }
 
-/** The size of every symbol of a fixture's graph, from the first value that has it, in a run on a batch. */
+/** The size of every symbol of a fixture's graph, from the first value that has it or a multiple of it, in a run on a batch. */
 export async function sizesOf(
   name: string,
   g: Graph,
@@ -29,14 +29,23 @@ export async function sizesOf(
   const factors = values.flatMap(({ shape }) => shape.flatMap(factorsOf));
   const symbols = [...new Set(factors.map(({ symbol }) => symbol))].filter((symbol) => !/^\d+$/.test(symbol));
   g.outputs.clear();
+  const times = new Map<string, number>();
   for (const symbol of symbols) {
-    const first = values.find(({ shape }) => shape.includes(symbol));
+    const isMultiple = (dim: Dim) => new RegExp(`^(?:\\d+\\*)?${symbol}$`).test(String(dim));
+    const first = values.find(({ shape }) => shape.some(isMultiple));
     if (first === undefined) throw new Error(`nothing has the dimension ${symbol}`);
-    g.output(`size of ${symbol}`, sizeOf(g, first, first.shape.indexOf(symbol)));
+    const axis = first.shape.findIndex(isMultiple);
+    times.set(symbol, Number.parseInt(String(first.shape[axis]), 10) || 1);
+    g.output(`size of ${symbol}`, sizeOf(g, first, axis));
   }
   const run = await openGraph(g);
   const results = await run(await feedsOf(model, batch, [...gradients.keys()]));
-  const sizes = new Map(symbols.map((symbol) => [symbol, numbers(results, `size of ${symbol}`)[0]]));
+  const sizes = new Map(
+    symbols.map((symbol) => {
+      const [size = 0] = numbers(results, `size of ${symbol}`);
+      return [symbol, Number(size) / (times.get(symbol) ?? 1)];
+    }),
+  );
   const number = (symbol: string) => sizes.get(symbol) ?? Number(symbol);
   return (dim: Dim) => factorsOf(dim).reduce((size, { symbol, less }) => size * (number(symbol) - less), 1);
 }

@@ -8,7 +8,7 @@ import { sizeOf } from "../../src/onnx/operators/layout.ts";
 import { total } from "../../src/onnx/operators/reductions.ts";
 import type { Opset } from "../../src/onnx/operators/table.ts";
 import { add } from "../../src/onnx/ops/add.ts";
-import { attention } from "../../src/onnx/ops/attention.ts";
+import { attention, isUneven } from "../../src/onnx/ops/attention.ts";
 import { attentionPlan } from "../../src/onnx/ops/attention-plan.ts";
 import { crossEntropy } from "../../src/onnx/ops/cross-entropy.ts";
 import { embedding } from "../../src/onnx/ops/embedding.ts";
@@ -37,28 +37,55 @@ interface Op {
   /** Whether `build` gives the loss itself. */
   readonly isLoss?: boolean;
   readonly symbols?: Readonly<Record<number, string>>;
+  /** What the symbol `sequence` stands for. */
+  readonly length?: number;
   readonly opset?: Opset;
 }
 
 const ids = (g: Graph) => g.constant("int32", [5], [2, 0, 2, 3, 2]);
-const positions = (g: Graph) => g.constant("int32", [2, 7], [0, 1, 2, 3, 0, 1, 2, 0, 1, 0, 1, 2, 3, 4]);
+
+/** Two rows, the second of two segments. */
+const positions = (g: Graph, length: number) => {
+  const second = (at: number) => (at < 2 ? at : at - 2);
+  const places = Array.from({ length }, (_, at) => at);
+  return g.constant("int32", [2, length], [...places, ...places.map(second)]);
+};
 
 /** The same value with its dimensions by other names. */
 function as(g: Graph, value: Value, shape: readonly Dim[]): Value {
   return g.emit("Identity", [value], { type: value.type, shape });
 }
 
-/** Attention over 7 positions with 4 heads in 2 groups. */
-function attentionOp(chunks: number, window: number | null): Op {
+interface AttentionCase {
+  readonly chunks: number;
+  readonly window?: number;
+  readonly groups?: number;
+  readonly sharing?: number;
+  readonly length?: number;
+  /** Whether chunks are of even length. */
+  readonly even?: boolean;
+}
+
+/** Attention of two rows of tokens. */
+function attentionOp({
+  chunks,
+  window,
+  groups = 2,
+  sharing = 2,
+  length = 7,
+  even = isUneven(groups),
+}: AttentionCase): Op {
+  const keys = [2, groups, length, 3];
   return {
-    inputs: { queries: [2, 4, 7, 3], keys: [2, 2, 7, 3], values: [2, 2, 7, 3] },
+    inputs: { queries: [2, groups * sharing, length, 3], keys, values: keys },
     symbols: { 2: "sequence" },
+    length,
     build: (g, { queries, keys, values }) => {
       if (!queries || !keys || !values) throw new Error("no inputs");
       g.measure("sequence", () => sizeOf(g, queries, 2));
-      const places = as(g, positions(g), [2, "sequence"]);
-      const plan = attentionPlan(g, { positions: places, type: "float64", chunks, window });
-      return attention(g, { queries, keys, values }, plan);
+      const places = as(g, positions(g, length), [2, "sequence"]);
+      const options = { positions: places, type: "float64", chunks, window: window ?? null, even } as const;
+      return attention(g, { queries, keys, values }, attentionPlan(g, options));
     },
   };
 }
@@ -145,10 +172,13 @@ const OPS: Readonly<Record<string, Op>> = {
   },
   rotary: { inputs: { x: [2, 3, 4, 6] }, linearFloat32: true, build: turned },
   "rotary in opset 21": { inputs: { x: [2, 3, 4, 6] }, opset: 21, build: turned },
-  "attention in one chunk": attentionOp(1, null),
-  "attention in 3 chunks": attentionOp(3, null),
-  "attention in 3 chunks with a window": attentionOp(3, 3),
-  "attention in one chunk with a window": attentionOp(1, 2),
+  "attention in one chunk": attentionOp({ chunks: 1 }),
+  "attention in 3 chunks": attentionOp({ chunks: 3 }),
+  "attention in 3 chunks with a window": attentionOp({ chunks: 3, window: 3 }),
+  "attention in one chunk with a window": attentionOp({ chunks: 1, window: 2 }),
+  "attention of 3 groups in 2 chunks": attentionOp({ chunks: 2, groups: 3, sharing: 1 }),
+  "attention of 3 groups in 3 chunks with a window": attentionOp({ chunks: 3, groups: 3, window: 2 }),
+  "attention of 3 groups in chunks of which some are empty": attentionOp({ chunks: 4, groups: 3, length: 3 }),
   "crossEntropy in one chunk": lossOp(1, 1),
   "crossEntropy in 3 chunks": lossOp(3, 1),
   "crossEntropy with a head in two blocks": lossOp(2, 2),
@@ -172,7 +202,7 @@ function must(value: Value | undefined): Value {
 }
 
 /** A graph whose loss is the sum of the op's output times fixed numbers, or the op's output itself. */
-function lossGraph({ inputs, build, linearFloat32, isLoss, symbols = {}, opset }: Op) {
+function lossGraph({ inputs, build, linearFloat32, isLoss, symbols = {}, length = 1, opset }: Op) {
   const g = new Graph(opset);
   const type = linearFloat32 ? "float32" : "float64";
   const values: Record<string, Value> = {};
@@ -185,7 +215,7 @@ function lossGraph({ inputs, build, linearFloat32, isLoss, symbols = {}, opset }
   const y = build(g, values);
   let loss = y;
   if (!isLoss) {
-    const dims = y.shape.map((dim) => (dim === "2*sequence" ? 14 : Number(dim)));
+    const dims = y.shape.map((dim) => (dim === "2*sequence" ? 2 * length : Number(dim)));
     const size = dims.reduce((a, b) => a * b, 1);
     const weights = as(g, g.constant(type, dims, noise(size, 9)), y.shape);
     loss = total(g, mul(g, y, weights));
@@ -197,18 +227,44 @@ function lossGraph({ inputs, build, linearFloat32, isLoss, symbols = {}, opset }
   return g;
 }
 
+describe.each([1, 2, 3, 6, 7, 16])("attention over %d positions whose products are halved", (length) => {
+  test.each([
+    { groups: 3, sharing: 1, window: 2 },
+    { groups: 3, sharing: 4 },
+    { groups: 5, sharing: 3, window: 5 },
+  ])("is attention in one chunk: %o", async (shape) => {
+    const cases = [1, 2, 4].map((chunks) => attentionOp({ ...shape, length, chunks, even: chunks > 1 }));
+    const results = await Promise.all(cases.map(async (op) => (await openGraph(lossGraph(op)))(feedsOf(op))));
+    const [whole, ...halved] = results;
+    if (whole === undefined) throw new Error("no result");
+    const distances = halved.flatMap((result) =>
+      ["loss", "queries.grad", "keys.grad", "values.grad"].map((name) => {
+        const [a, b] = [numbers(result, name), numbers(whole, name)];
+        return Math.max(...Array.from(a, (x, at) => Math.abs(Number(x) - Number(b[at]))));
+      }),
+    );
+    expect(Math.max(...distances)).toBeLessThan(1e-12);
+  });
+});
+
+/** Fixed noise for each input. */
+function feedsOf({ inputs, linearFloat32 = false }: Op): Record<string, Content> {
+  const feeds: Record<string, Content> = {};
+  for (const [at, [name, dims]] of Object.entries(inputs).entries()) {
+    const data = noise(
+      dims.reduce((a, b) => a * b, 1),
+      at,
+    );
+    feeds[name] = { data: linearFloat32 ? Float32Array.from(data) : Float64Array.from(data), dims };
+  }
+  return feeds;
+}
+
 describe.each(Object.entries(OPS))("%s", (_, op) => {
   test("the gradient is what central differences give", async () => {
     const { inputs, linearFloat32 = false } = op;
     const run = await openGraph(lossGraph(op));
-    const feeds: Record<string, Content> = {};
-    for (const [at, [name, dims]] of Object.entries(inputs).entries()) {
-      const data = noise(
-        dims.reduce((a, b) => a * b, 1),
-        at,
-      );
-      feeds[name] = { data: linearFloat32 ? Float32Array.from(data) : Float64Array.from(data), dims };
-    }
+    const feeds = feedsOf(op);
     const results = await run(feeds);
     const step = linearFloat32 ? 1 : 1e-5;
     for (const [name, { data }] of Object.entries(feeds)) {

@@ -180,31 +180,33 @@ test.each(["llama-tied", "mistral-window"])("%s: packed segments are separate ro
   }
 });
 
-test.each([1, 2, 3, 4, 5])(
-  "a sequence of %d tokens, shorter than or as long as the chunks are many",
-  async (length) => {
-    const { model, gradients } = await openFixture("mistral-window");
-    const trained = [...gradients.keys()];
-    const ids = Int32Array.from({ length }, (_, at) => at + 1);
-    const positions = Int32Array.from({ length }, (_, at) => at);
-    const batch: Batch = { dims: [1, length], ids, labels: ids, positions, items: Math.max(length - 1, 1) };
-    const results = await Promise.all(
-      [1, 4].map(async (chunks) => {
-        const { source, folder } = await sourceOf(model, trained, chunks);
-        const run = await openGraph(trainingGraph(source), folder);
-        return run(await feedsOf(model, batch, trained));
-      }),
-    );
-    const [whole, cut] = results;
-    if (whole === undefined || cut === undefined) throw new Error("no results");
-    for (const name of whole.keys()) {
-      const [a, b] = [numbers(cut, name), numbers(whole, name)];
-      // One target makes some gradients 0 but for rounding, which has no relative distance.
-      const isZero = Math.hypot(...b) < 1e-6;
-      expect(isZero ? Math.hypot(...a) : relativeDistance(a, b), name).toBeLessThan(1e-5);
-    }
-  },
-);
+describe.each(["mistral-window", "mistral-three-groups"])("%s", (name) => {
+  test.each([1, 2, 3, 4, 5])(
+    "a sequence of %d tokens, shorter than or as long as the chunks are many",
+    async (length) => {
+      const { model, gradients } = await openFixture(name);
+      const trained = [...gradients.keys()];
+      const ids = Int32Array.from({ length }, (_, at) => at + 1);
+      const positions = Int32Array.from({ length }, (_, at) => at);
+      const batch: Batch = { dims: [1, length], ids, labels: ids, positions, items: Math.max(length - 1, 1) };
+      const results = await Promise.all(
+        [1, 4].map(async (chunks) => {
+          const { source, folder } = await sourceOf(model, trained, chunks);
+          const run = await openGraph(trainingGraph(source), folder);
+          return run(await feedsOf(model, batch, trained));
+        }),
+      );
+      const [whole, cut] = results;
+      if (whole === undefined || cut === undefined) throw new Error("no results");
+      for (const output of whole.keys()) {
+        const [a, b] = [numbers(cut, output), numbers(whole, output)];
+        // One target makes some gradients 0 but for rounding, which has no relative distance.
+        const isZero = Math.hypot(...b) < 1e-6;
+        expect(isZero ? Math.hypot(...a) : relativeDistance(a, b), output).toBeLessThan(1e-5);
+      }
+    },
+  );
+});
 
 test("evaluation gives the training loss, log probabilities, predictions and the last logits", async () => {
   const { model, batch, loss, gradients } = await openFixture("qwen2-windows");

@@ -11,9 +11,7 @@ import { indexType } from "./indexing.ts";
  */
 export function reshape(g: Graph, x: Value, shape: readonly Dim[]): Value {
   if (sameShape(x.shape, shape)) return x;
-  if (product(x.shape) !== product(shape)) {
-    throw new RangeError(`Cannot reshape ${x.name} of shape [${x.shape}] to [${shape}]`);
-  }
+  checkElements(x, shape);
   return g.emit("Reshape", [x, targetShape(g, x, shape)], { type: x.type, shape });
 }
 
@@ -25,6 +23,20 @@ function targetShape(g: Graph, x: Value, shape: readonly Dim[]): Value {
   if (!codes.includes(null)) return g.constant("int64", [shape.length], codes.map(Number));
   const sizes = codes.map((code, axis) => (code === null ? (shape[axis] ?? 1) : code));
   return shapeTensor(g, sizes);
+}
+
+/** Like `reshape`, of an x that may be empty: each dimension is stated, since none can be inferred from nothing. */
+export function reshapeStated(g: Graph, x: Value, shape: readonly Dim[]): Value {
+  if (sameShape(x.shape, shape)) return x;
+  checkElements(x, shape);
+  const attributes = { allowzero: int(1) };
+  return g.emit("Reshape", [x, shapeTensor(g, shape)], { type: x.type, shape, attributes });
+}
+
+function checkElements(x: Value, shape: readonly Dim[]): void {
+  if (product(x.shape) !== product(shape)) {
+    throw new RangeError(`Cannot reshape ${x.name} of shape [${x.shape}] to [${shape}]`);
+  }
 }
 
 /** Dimensions as an int64 tensor. */

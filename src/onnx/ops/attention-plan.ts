@@ -1,5 +1,5 @@
 // Which keys each chunk of queries sees, and the masks: computed once for all layers.
-import type { Dim } from "../dim.ts";
+import { type Dim, half } from "../dim.ts";
 import { type FloatType, statisticsType } from "../element-type.ts";
 import type { Graph, Value } from "../graph.ts";
 import { add, cast, clip, div, equal, max, mul, scalar, scale, sub } from "../operators/elementwise.ts";
@@ -31,26 +31,30 @@ export interface AttentionPlanOptions {
   readonly chunks: number;
   /** A query sees so many positions, its own included; null for all before it. */
   readonly window: number | null;
+  /** Whether every chunk but the last has an even number of queries and of keys, so that its products can be halved. */
+  readonly even: boolean;
 }
 
 /** Subtracted, for each reason, where a query does not see a key: far beyond any score, and far from overflow. */
 const HIDDEN = 1e30;
 
-/** Cuts `sequence` into chunks of nearly equal length; the first are never shorter than the last. */
+/** Cuts `sequence` into chunks of nearly equal length; of short sequences some are empty. */
 export function attentionPlan(g: Graph, options: AttentionPlanOptions): readonly QueryChunk[] {
-  const { positions, chunks, window } = options;
+  const { positions, chunks, window, even } = options;
   const [, sequence = 1] = positions.shape;
-  const bounds = cuts(g, g.dimension(sequence), chunks);
+  const whole = g.dimension(sequence);
+  const bounds = even ? evenCuts(g, whole, chunks) : cuts(g, whole, chunks);
   return Array.from({ length: chunks }, (_, at) => {
     const [begin, end] = [bound(bounds, at), bound(bounds, at + 1)];
     const allKeys = at === chunks - 1 && (window === null || chunks === 1);
     const keys = `keys${at}of${chunks}${window === null ? "" : `within${window}`}`;
+    const sized = (name: string) => (even && at < chunks - 1 ? `2*${name}/2` : name);
     return queryChunk(g, options, {
       begin,
       end,
-      firstKey: window === null ? bound(bounds, 0) : firstKey(g, begin, window),
-      queries: chunks === 1 ? sequence : `queries${at}of${chunks}`,
-      keys: allKeys ? sequence : keys,
+      firstKey: window === null ? bound(bounds, 0) : firstKey(g, begin, { window, even }),
+      queries: chunks === 1 ? sequence : sized(`queries${at}of${chunks}`),
+      keys: allKeys ? sequence : sized(keys),
     });
   });
 }
@@ -68,18 +72,30 @@ export function cuts(g: Graph, end: Value, parts: number): readonly Value[] {
   });
 }
 
+/** int64 [1]: 0, then 2 floor(size i / (2 parts)) for each part, and at last the size itself. */
+function evenCuts(g: Graph, end: Value, parts: number): readonly Value[] {
+  return cuts(g, end, parts).map((cut, at) => {
+    if (at === 0 || at === parts) return cut;
+    const number = (x: number) => g.constant("int64", [1], [x]);
+    return g.once(`even cut ${at} of ${parts} of ${end.name}`, () =>
+      mul(g, div(g, mul(g, end, number(at)), number(2 * parts)), number(2)),
+    );
+  });
+}
+
 function bound(bounds: readonly Value[], at: number): Value {
   const value = bounds[at];
   if (value === undefined) throw new RangeError(`Cannot cut at ${at}`);
   return value;
 }
 
-/** max(0, begin - window + 1) */
-function firstKey(g: Graph, begin: Value, window: number): Value {
+/** max(0, begin - window + 1), or the even number before it. */
+function firstKey(g: Graph, begin: Value, { window, even }: { window: number; even: boolean }): Value {
   const number = (x: number) => g.constant("int64", [1], [x]);
-  return g.once(`key ${window} before ${begin.name}`, () =>
-    max(g, sub(g, begin, number(window - 1)), number(0)),
-  );
+  return g.once(`key ${window} before ${begin.name}`, () => {
+    const first = max(g, sub(g, begin, number(window - 1)), number(0));
+    return even ? mul(g, div(g, first, number(2)), number(2)) : first;
+  });
 }
 
 function queryChunk(
@@ -89,8 +105,8 @@ function queryChunk(
 ): QueryChunk {
   const { begin, end, firstKey: first, queries, keys } = range;
   const [batch = 1, sequence = 1] = options.positions.shape;
-  if (queries !== sequence) g.measure(String(queries), () => sub(g, end, begin));
-  if (keys !== sequence) g.measure(String(keys), () => sub(g, end, first));
+  if (queries !== sequence) measureRange(g, queries, [begin, end]);
+  if (keys !== sequence) measureRange(g, keys, [first, end]);
   const { index, segment } = places(g, options.positions);
   const ofQueries = (x: Value) =>
     reshape(g, slice(g, x, { axis: 1, begin, end, size: queries }), [batch, 1, 1, queries, 1]);
@@ -107,6 +123,13 @@ function queryChunk(
     mask,
     maskByKeys: () => g.once(`by keys ${mask.name}`, () => transpose(g, mask, [0, 1, 4, 2, 3])),
   };
+}
+
+/** Says how long [begin, end) is, and half of it where that is a dimension too. */
+function measureRange(g: Graph, dim: Dim, [begin, end]: readonly [Value, Value]): void {
+  g.measure(String(dim), () => sub(g, end, begin));
+  const part = half(dim);
+  if (part !== null) g.measure(String(part), () => div(g, g.dimension(dim), g.constant("int64", [1], [2])));
 }
 
 /** Each token's index in its row, and the number of its segment; float32 [batch, sequence], exact up to 2^24. */

@@ -1,10 +1,19 @@
 // Causal attention with grouped heads, in chunks of queries; the backward pass computes the probabilities again, so that
 // none of them outlives its chunk.
-import type { Dim } from "../dim.ts";
+import { type Dim, half, product } from "../dim.ts";
 import { statisticsType } from "../element-type.ts";
 import type { Graph, Value } from "../graph.ts";
 import { add, cast, div, exp, log, mul, plus, sub } from "../operators/elementwise.ts";
-import { concat, dimOf, pad, reshape, slice, swapLast, transpose } from "../operators/layout.ts";
+import {
+  concat,
+  dimOf,
+  pad,
+  reshape,
+  reshapeStated,
+  slice,
+  swapLast,
+  transpose,
+} from "../operators/layout.ts";
 import { matmul } from "../operators/matrices.ts";
 import { reduceMax, reduceSum, softmax } from "../operators/reductions.ts";
 import type { QueryChunk } from "./attention-plan.ts";
@@ -26,6 +35,7 @@ export function attention(g: Graph, inputs: AttentionInputs, plan: readonly Quer
   const { queries, keys, values } = inputs;
   const layout = layoutOf(inputs);
   const tracked = [queries, keys, values].some((value) => g.isTracked(value));
+  for (const { queries } of plan) measureRows(g, layout, queries);
   const forward = plan.map((chunk) => attend(g, layout, { inputs, chunk, keepSums: tracked }));
   const { batch, heads, groups, sharing, sequence, size } = layout;
   const joined = concat(
@@ -143,7 +153,41 @@ function keysOf(g: Graph, x: Value, { firstKey, end, keys }: QueryChunk): Value 
 }
 
 function rowsIn({ sharing }: Layout, queries: Dim): Dim {
-  return sharing === 1 ? queries : `${sharing}*${queries}`;
+  return product([sharing, queries]);
+}
+
+/** Says how many rows a chunk's queries make, and half of them. */
+function measureRows(g: Graph, layout: Layout, queries: Dim): void {
+  const number = (x: number) => g.constant("int64", [1], [x]);
+  const rows = rowsIn(layout, queries);
+  if (rows !== queries) g.measure(String(rows), () => mul(g, g.dimension(queries), number(layout.sharing)));
+  const part = half(rows);
+  if (part !== null && part !== queries) g.measure(String(part), () => div(g, g.dimension(rows), number(2)));
+}
+
+/** Whether products of so many groups do not divide evenly between two threads; one alone is divided by its rows. */
+export function isUneven(groups: number): boolean {
+  return groups > 1 && groups % 2 === 1;
+}
+
+/**
+ * a b, or a b^T, of matrices [batch, groups, rows, columns]. ONNX Runtime runs each matrix of a batch on one thread, so
+ * that three keep one of two threads waiting: an uneven number of them becomes twice as many, each with half of a's rows.
+ */
+function balanced(
+  g: Graph,
+  { batch, groups }: Layout,
+  [a, b]: readonly [Value, Value],
+  { transposed = false }: { transposed?: boolean } = {},
+): Value {
+  const [rows, inner] = [dimOf(a, 2), dimOf(a, 3)];
+  const part = isUneven(groups) ? half(rows) : null;
+  const right = (x: Value) => (transposed ? swapLast(g, x) : x);
+  if (part === null) return matmul(g, a, right(b));
+  const halves = reshapeStated(g, a, [batch, groups, 2, part, inner]);
+  const whole = reshapeStated(g, b, [batch, groups, 1, dimOf(b, 2), dimOf(b, 3)]);
+  const products = matmul(g, halves, right(whole));
+  return reshapeStated(g, products, [batch, groups, rows, dimOf(products, 4)]);
 }
 
 /** A chunk's output [batch, groups, sharing, queries, size], and what the backward pass needs of its softmax. */
@@ -157,11 +201,12 @@ function attend(
   const q = queriesOf(g, layout, inputs.queries, chunk);
   const k = keysOf(g, inputs.keys, chunk);
   const v = keysOf(g, inputs.values, chunk);
-  const scores = reshape(g, matmul(g, q, swapLast(g, k)), [batch, groups, sharing, queries, keys]);
+  const flatScores = balanced(g, layout, [q, k], { transposed: true });
+  const scores = reshapeStated(g, flatScores, [batch, groups, sharing, queries, keys]);
   const masked = add(g, cast(g, scores, exact), chunk.mask);
-  const flat = (x: Value) => reshape(g, x, [batch, groups, rowsIn(layout, queries), keys]);
+  const flat = (x: Value) => reshapeStated(g, x, [batch, groups, rowsIn(layout, queries), keys]);
   const shaped = (x: Value) => reshape(g, x, [batch, groups, sharing, queries, size]);
-  const weighted = (weights: Value) => shaped(matmul(g, flat(cast(g, weights, v.type)), v));
+  const weighted = (weights: Value) => shaped(balanced(g, layout, [flat(cast(g, weights, v.type)), v]));
   if (!keepSums) return { output: weighted(softmax(g, masked)), logSum: null };
   // The output depends on the maximum and the sum, so that both are computed while the scores are at hand.
   const largest = reduceMax(g, masked, [4]);
@@ -195,22 +240,23 @@ function chunkGradients(g: Graph, layout: Layout, given: ChunkInputs) {
   // Keys before queries: no node is one of the forward pass, which an optimizer would take it for and keep.
   const probabilities = again(() => {
     if (logSum === null) throw new Error("Cannot differentiate attention: its sums were not kept");
-    const scores = reshape(g, matmul(g, k(), swapLast(g, q())), [batch, groups, keys, sharing, queries]);
+    const flat = balanced(g, layout, [k(), q()], { transposed: true });
+    const scores = reshapeStated(g, flat, [batch, groups, keys, sharing, queries]);
     const shift = reshape(g, logSum(), [batch, groups, 1, sharing, queries]);
     const masked = add(g, cast(g, scores, exact), chunk.maskByKeys());
-    return reshape(g, exp(g, sub(g, masked, shift)), [batch, groups, keys, rows]);
+    return reshapeStated(g, exp(g, sub(g, masked, shift)), [batch, groups, keys, rows]);
   });
   const dOutput = lazy(() => queriesOf(g, layout, dO, chunk));
   const dScores = lazy(() => {
     const v = g.during("recompute", () => keysOf(g, inputs.values, chunk));
-    const dP = cast(g, matmul(g, v, swapLast(g, dOutput())), exact);
+    const dP = cast(g, balanced(g, layout, [v, dOutput()], { transposed: true }), exact);
     const shift = reshape(g, queriesOf(g, layout, inner(), chunk), [batch, groups, 1, rows]);
     return cast(g, mul(g, probabilities(), sub(g, dP, shift)), type);
   });
   return {
     chunk,
-    dV: () => matmul(g, cast(g, probabilities(), type), dOutput()),
-    dK: () => matmul(g, dScores(), q()),
+    dV: () => balanced(g, layout, [cast(g, probabilities(), type), dOutput()]),
+    dK: () => balanced(g, layout, [dScores(), q()]),
     dQ: () =>
       reshape(g, matmul(g, swapLast(g, dScores()), k()), [batch, groups, sharing, queries, layout.size]),
   };
