@@ -41,6 +41,7 @@ interface Run {
 }
 
 const rounds = Number(process.argv[2] ?? 5);
+if (!(rounds >= 1)) throw new Error(`Cannot measure ${process.argv[2]} rounds: expected at least 1`);
 const folder = await mkdtemp(join(tmpdir(), "spectrum-svd-"));
 try {
   await main();

@@ -1,6 +1,5 @@
 // The Gram matrix of rows that are decoded, with its products by ONNX Runtime: of doubles, or of floats that are added up
 // in doubles, with an exact diagonal and a measured error (kernels/probe.c).
-
 import type { Kernels } from "../../wasm/kernels.ts";
 import { type FloatGramError, spreadOf } from "../../wasm/singular-values/guard.ts";
 import { type Blocks, blockRows, diagonalOf, rowsOf } from "./blocks.ts";

@@ -1,5 +1,4 @@
 // Which threads of a pool help which others: sent where a cost model says, called back when a matrix waits for a thread.
-
 import type { PoolWorker } from "../pool-worker.ts";
 import { MAX_HELPERS } from "./control.ts";
 

@@ -40,7 +40,7 @@ function checkElements(x: Value, shape: readonly Dim[]): void {
 }
 
 /** Dimensions as an int64 tensor. */
-export function shapeTensor(g: Graph, dims: readonly Dim[]): Value {
+function shapeTensor(g: Graph, dims: readonly Dim[]): Value {
   if (dims.every((dim) => typeof dim === "number")) return g.constant("int64", [dims.length], dims);
   return g.once(`shape ${dims}`, () =>
     dims.length === 1
