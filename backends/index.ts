@@ -62,6 +62,11 @@ export async function listBackends(): Promise<readonly ListedBackend[]> {
 export interface OpenBackendOptions extends BackendOptions, BackendRequirement {
   /** Where `auto` keeps its calibrations; default: {@link defaultCalibrationFolder}. */
   readonly calibrationFolder?: string;
+  /**
+   * Floating-point operations of the singular values to come, in all: N M^2 + 4/3 M^3 for a matrix with M rows or columns,
+   * the fewer, and N of the others. Below 5e11 `auto` takes the first candidate without a calibration. Default: more.
+   */
+  readonly flops?: number;
 }
 
 /** An open backend and how it came to be chosen. */
@@ -81,7 +86,8 @@ export function defaultCalibrationFolder(
 /**
  * Opens the backend of that name. With `auto` it is, for sessions, the first that can run such graphs here; for singular values the
  * fastest that computes in the precision asked for. Where there are several, a calibration of one to two seconds says
- * which; it is stored and counts from then on, so that every scan of this machine takes the same.
+ * which; it is stored and counts from then on, so that every scan of this machine takes the same. It is made where there
+ * is work worth it (`flops`).
  *
  * @example
  * const { backend } = await openBackend("auto", { precision: "exact" });

@@ -66,7 +66,7 @@ const PARTS = {
 /** Files that take data and return data: no Node module, hence no I/O. */
 const PURE = [
   /^backends\/calibration\/choice\.ts$/,
-  /^src\/snr\/(estimators|marchenko-pastur|original-results|python-json)\.ts$/,
+  /^src\/snr\/(estimators|flops|marchenko-pastur|original-results|python-json)\.ts$/,
   /^src\/select\/(strategies|names|parameter-names|select|selection)\.ts$/,
   /^src\/modules\//,
   /^src\/chat\/(?!load-|read-|packed-)/,

@@ -6,8 +6,8 @@ import { BackendUnavailableError } from "../../src/errors.ts";
 export interface Candidates {
   /** At least one, in the order of the table. */
   readonly candidates: readonly BackendEntry[];
-  /** The candidate when there is but one. */
-  readonly only: BackendEntry | null;
+  /** The first of them: the only one, or what is taken where it is not worth timing them. */
+  readonly first: BackendEntry;
   /** Why the others are none. */
   readonly reasons: readonly string[];
 }
@@ -34,7 +34,7 @@ export async function findCandidates(
   }
   const quick = able.filter(({ lastResort = false }) => !lastResort);
   const candidates = quick.length > 0 ? quick : able.slice(0, 1);
-  const [first, second] = candidates;
+  const [first] = candidates;
   if (first === undefined) throw new BackendUnavailableError(`Cannot use any backend: ${reasons.join("; ")}`);
-  return { candidates, only: second === undefined ? first : null, reasons };
+  return { candidates, first, reasons };
 }

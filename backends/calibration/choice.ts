@@ -23,6 +23,12 @@ export interface Calibration {
   readonly failures: readonly Failure[];
 }
 
+/**
+ * Floating-point operations of singular values, in all, from which on a calibration is worth its two seconds: one
+ * processor takes some 20 s for them, and matrices of models so small gain at most a third.
+ */
+export const WORTH_CALIBRATING_FLOPS = 5e11;
+
 /** Rates closer than this are the same: smaller differences are noise. */
 const TIE = 1.05;
 

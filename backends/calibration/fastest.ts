@@ -2,7 +2,14 @@
 import type { Backend, BackendEntry, BackendOptions, Precision } from "../../src/backend.ts";
 import { BackendUnavailableError } from "../../src/errors.ts";
 import { findCandidates } from "./candidates.ts";
-import { type Calibration, chooseFastest, describeChoice, type Failure, type Timing } from "./choice.ts";
+import {
+  type Calibration,
+  chooseFastest,
+  describeChoice,
+  type Failure,
+  type Timing,
+  WORTH_CALIBRATING_FLOPS,
+} from "./choice.ts";
 import { type CalibrationFile, calibrationFile, calibrationKey } from "./stored.ts";
 import { timeBackends } from "./timing.ts";
 
@@ -10,13 +17,15 @@ import { timeBackends } from "./timing.ts";
 export interface FastestOptions extends BackendOptions {
   /** Where calibrations are kept. */
   readonly calibrationFolder: string;
+  /** Operations to be done in all; default: enough for a calibration. */
+  readonly flops?: number;
 }
 
 /** What `auto` takes for singular values. */
 export interface FastestBackend {
-  /** Names of those that come into question, in the order of the table. */
+  /** Names of those that come into question, in the order of the table; the first is taken for small models, uncalibrated. */
   readonly candidates: readonly string[];
-  /** Name of the one that `auto` takes; null where the next opening finds out. */
+  /** Name of the one that `auto` takes for all other models; null where the next opening finds out. */
   readonly backend: string | null;
   /** Null where there is none yet, or none is needed because there is one candidate. */
   readonly calibration: Calibration | null;
@@ -33,7 +42,8 @@ interface Kept {
 
 /**
  * Opens the fastest of the backends that can run here and compute in the precision asked for: the one of the stored
- * calibration, else of one made now. A last resort counts only when there is nothing else; one candidate is not timed.
+ * calibration, else of one made now. A last resort counts only when there is nothing else; one candidate is not timed, nor are several for
+ * less work than {@link WORTH_CALIBRATING_FLOPS}: the first is taken.
  * The choice does not depend on the number of threads, so that neither do the bits of the results.
  *
  * @param entries - backends with singular values, in the order that decides between equals.
@@ -43,10 +53,18 @@ export async function openFastest(
   entries: readonly BackendEntry[],
   options: FastestOptions,
 ): Promise<{ readonly backend: Backend; readonly notes: readonly string[] }> {
-  const { candidates, only, reasons } = await findCandidates(entries, options);
-  if (only !== null) {
-    const backend = await only.open(options);
-    return { backend, notes: [...reasons, `auto took the backend ${only.name}`] };
+  const { flops = Infinity } = options;
+  const { candidates, first, reasons } = await findCandidates(entries, options);
+  if (candidates.length === 1) {
+    const backend = await first.open(options);
+    return { backend, notes: [...reasons, `auto took the backend ${first.name}`] };
+  }
+  if (flops < WORTH_CALIBRATING_FLOPS) {
+    const backend = await first.open(options);
+    return {
+      backend,
+      notes: [`auto took the backend ${first.name}: timing others is not worth it for so little work`],
+    };
   }
   const file = fileOf(candidates, options);
   const stored = await openStored(candidates, file, options);
@@ -66,15 +84,12 @@ export async function findFastest(
   entries: readonly BackendEntry[],
   options: FastestOptions & { readonly calibrate: boolean },
 ): Promise<FastestBackend> {
-  const { candidates, only } = await findCandidates(entries, options);
+  const { candidates, first } = await findCandidates(entries, options);
   const names = candidates.map(({ name }) => name);
-  if (only !== null)
-    return {
-      candidates: names,
-      backend: only.name,
-      calibration: null,
-      why: "there is no other to choose from",
-    };
+  if (candidates.length === 1) {
+    const why = "there is no other to choose from";
+    return { candidates: names, backend: first.name, calibration: null, why };
+  }
   const file = fileOf(candidates, options);
   if (!options.calibrate) return describeFastest(names, await file.read(), null);
   const { calibration, failure } = await calibrate(candidates, file, { ...options, anew: true });
@@ -87,7 +102,12 @@ function describeFastest(
   failure: string | null,
 ): FastestBackend {
   if (calibration === null)
-    return { candidates, backend: null, calibration, why: "not calibrated yet: the first scan does it" };
+    return {
+      candidates,
+      backend: null,
+      calibration,
+      why: "not calibrated yet: the first scan of a large model does it",
+    };
   const { name } = chooseFastest(calibration.timings);
   const why = describeChoice(calibration) + (failure === null ? "" : `, not stored: ${failure}`);
   return { candidates, backend: name, calibration, why };

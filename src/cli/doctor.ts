@@ -3,6 +3,7 @@ import { availableParallelism, totalmem } from "node:os";
 import {
   defaultCalibrationFolder,
   defaultScoreCacheFolder,
+  type FastestBackend,
   fastestBackend,
   hubSettings,
   type ListedBackend,
@@ -66,6 +67,12 @@ function describeUse({ capabilities, computeDtypes }: ListedBackend): string {
   return uses.join(", ");
 }
 
+function describeFastest({ backend, candidates, why }: FastestBackend): string {
+  const [first] = candidates;
+  const small = first === backend ? "" : `; for models below some 350 M parameters ${first}`;
+  return `${backend ?? candidates.join(" or ")}: ${why}${small}`;
+}
+
 function runtimeName(): "bun" | "deno" | "node" {
   return process.versions.bun !== undefined ? "bun" : process.versions.deno !== undefined ? "deno" : "node";
 }
@@ -96,10 +103,9 @@ function describe({
           ];
     }),
     "",
-    "What auto scans with, on all processors:",
+    "What auto scans with:",
     ...Object.entries(fastest).map(
-      ([precision, { backend, candidates, why }]) =>
-        `  ${precision.padEnd(5)}  ${backend ?? candidates.join(" or ")}: ${why}`,
+      ([precision, found]) => `  ${precision.padEnd(5)}  ${describeFastest(found)}`,
     ),
     "",
     `Hub: ${hub.endpoint}, ${hub.offline ? "offline" : "online"}, ${hub.token ? "with a token" : "no token (set HF_TOKEN for gated models)"}`,

@@ -1,4 +1,5 @@
 // How far a scan is, and how long it will still take.
+import { singularValueFlops } from "./flops.ts";
 
 /** What `onProgress` is told each time a module is done. */
 export interface ScanProgress {
@@ -29,18 +30,12 @@ export interface ProgressCounter {
   done(task: ScanTask, cached: boolean): ScanProgress;
 }
 
-/** Flops of all singular values of an m x n matrix by way of its Gram matrix: M = min, N = max: N M^2 + 4/3 M^3. */
-function flops([m, n]: readonly [number, number]): number {
-  const small = Math.min(m, n);
-  return Math.max(m, n) * small ** 2 + (4 / 3) * small ** 3;
-}
-
 /** A counter over `tasks`; `now` in milliseconds, monotonic. */
 export function countProgress(tasks: readonly ScanTask[], now: () => number): ProgressCounter {
   const total = (of: (task: ScanTask) => number) => tasks.reduce((sum, task) => sum + of(task), 0);
   const bytesTotal = total((task) => task.bytes);
   const begin = now();
-  let flopsLeft = total((task) => flops(task.matrix));
+  let flopsLeft = total((task) => singularValueFlops(task.matrix));
   let flopsComputed = 0;
   let bytesDone = 0;
   let modulesDone = 0;
@@ -67,8 +62,8 @@ export function countProgress(tasks: readonly ScanTask[], now: () => number): Pr
       modulesDone += 1;
       modulesCached += cached ? 1 : 0;
       bytesDone += task.bytes;
-      flopsLeft -= flops(task.matrix);
-      flopsComputed += cached ? 0 : flops(task.matrix);
+      flopsLeft -= singularValueFlops(task.matrix);
+      flopsComputed += cached ? 0 : singularValueFlops(task.matrix);
       return report(task.name);
     },
   };

@@ -8,6 +8,7 @@ import { findModules } from "../modules/find-modules.ts";
 import { matchesGlob } from "../modules/globs.ts";
 import type { ModelModule } from "../modules/module.ts";
 import { TOOL } from "../tool.ts";
+import { singularValueFlops } from "./flops.ts";
 import {
   hashFile,
   identityOf,
@@ -64,7 +65,7 @@ export interface ScanOptions {
 export async function scan(model: Model, options: ScanOptions = {}): Promise<ScanResults> {
   const all = findModules(model.tensors, model.config);
   const wanted = filterModules(all, options);
-  const { backend, close } = await takeBackend(options);
+  const { backend, close } = await takeBackend(options, all);
   try {
     const [scores, files] = await Promise.all([
       scoreAll(model, wanted.filter(isMatrix), backend, options),
@@ -104,12 +105,19 @@ function filterModules(modules: readonly ModelModule[], options: ScanOptions): r
   );
 }
 
-/** The backend to use, and how to give it back: one that came open is the caller's to close. */
-async function takeBackend(options: ScanOptions): Promise<{ backend: Backend; close: () => Promise<void> }> {
+/**
+ * The backend to use, and how to give it back: one that came open is the caller's to close. What `auto` takes depends on
+ * the whole model, not on what is scanned of it: scores of one part are then known when all of it is scanned.
+ */
+async function takeBackend(
+  options: ScanOptions,
+  all: readonly ModelModule[],
+): Promise<{ backend: Backend; close: () => Promise<void> }> {
   const { backend: choice = "auto", precision = "exact", threads } = options;
   if (typeof choice !== "string") return { backend: choice, close: async () => {} };
   const { backend, notes } = await openBackend(choice, {
     precision,
+    flops: all.reduce((sum, { matrix }) => sum + (matrix === null ? 0 : singularValueFlops(matrix)), 0),
     ...(threads !== undefined && { threads }),
   });
   for (const note of notes) options.onNote?.(note);

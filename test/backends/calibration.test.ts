@@ -5,7 +5,12 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Calibration, chooseFastest, describeChoice } from "../../backends/calibration/choice.ts";
+import {
+  type Calibration,
+  chooseFastest,
+  describeChoice,
+  WORTH_CALIBRATING_FLOPS,
+} from "../../backends/calibration/choice.ts";
 import { findFastest, openFastest } from "../../backends/calibration/fastest.ts";
 import { type CalibrationKey, calibrationFile, calibrationKey } from "../../backends/calibration/stored.ts";
 import { timeBackends } from "../../backends/calibration/timing.ts";
@@ -264,6 +269,22 @@ describe("openFastest()", () => {
       await backend.close();
     }
     expect([slow.opened, quick.threads]).toEqual([1, [undefined, 1, 2, 3]]);
+  });
+
+  it("takes the first, and times nothing, for less work than a calibration is worth", async () => {
+    const calibrationFolder = await folder();
+    const [first, quick] = [spy("first", { before: () => delay(400) }), spy("quick")];
+    const open = async (flops: number) => {
+      const entries = [absent("gpu"), first.entry, quick.entry];
+      const { backend, notes } = await openFastest(entries, { ...options, calibrationFolder, flops });
+      await backend.close();
+      return notes.map((note) => note.replace(/:.*/, ""));
+    };
+    expect(await open(WORTH_CALIBRATING_FLOPS - 1)).toEqual(["auto took the backend first"]);
+    expect([first.calls, quick.opened, await readdir(calibrationFolder)]).toEqual([0, 0, []]);
+    expect(await open(WORTH_CALIBRATING_FLOPS)).toEqual(["auto took the backend quick"]);
+    // The stored one counts for large models alone: which one a model gets does not depend on what was scanned before.
+    expect(await open(1)).toEqual(["auto took the backend first"]);
   });
 
   it("times nothing and stores nothing where one candidate is left beside the last resort", async () => {

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, stat, symlink } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -221,7 +221,26 @@ describe("scan", () => {
 });
 
 describe("auto", () => {
-  it("takes the same backend in the next scan without timing again, and finds its scores", async () => {
+  it("times nothing for a model as small, and finds its scores in the next scan", async () => {
+    const cache = await folder();
+    const scan = async (...options: string[]) => {
+      const args = ["scan", MODEL, "--json", ...options];
+      const { code, stdout, stderr } = await spectrum(args, { SPECTRUM_CACHE: cache });
+      expect(code).toBe(0);
+      expect(JSON.parse(stdout).backend.name).toBe("wasm");
+      expect(stderr).toContain("auto took the backend wasm");
+      // Results hold no day.
+      expect(stdout).not.toMatch(/\d{4}-\d\d-\d\d/);
+      return { stdout, stderr };
+    };
+    const first = await scan("--include", "mlp.up_proj");
+    const second = await scan("--include", "mlp.up_proj");
+    expect(second.stdout).toBe(first.stdout);
+    for (const { stderr } of [second, await scan()]) expect(stderr).toMatch(/8 of them\s+known before/);
+    expect(await readdir(cache)).not.toContain("calibrations");
+  });
+
+  it("calibrates once for a large model, whatever is scanned of it, and doctor says the same", async () => {
     const cache = await folder();
     const calibrations = join(cache, "calibrations");
     // Name and time of writing of each calibration.
@@ -229,29 +248,30 @@ describe("auto", () => {
       const names = await readdir(calibrations).catch(() => []);
       return Promise.all(names.map(async (name) => [name, (await stat(join(calibrations, name))).mtimeMs]));
     };
+    // A head of 6e11 operations, which is not scanned.
+    const tensors = tinyLlama(1, 24).set("lm_head.weight", {
+      shape: [6400, 6400],
+      values: new Float32Array(6400 ** 2),
+    });
+    const model = await writeTinyModel(tensors, { model_type: "llama" });
     const scan = async () => {
-      const args = ["scan", MODEL, "--include", "mlp.up_proj", "--json"];
+      const args = ["scan", model, "--include", "mlp.up_proj", "--json"];
       const { code, stdout, stderr } = await spectrum(args, { SPECTRUM_CACHE: cache });
       expect(code).toBe(0);
-      // Results hold no day, which calibrations do.
-      expect(stdout).not.toMatch(/\d{4}-\d\d-\d\d/);
-      return { stdout, stderr, note: /^auto took .*$/m.exec(stderr)?.[0] };
+      return { stdout, note: /^auto took .*$/m.exec(stderr)?.[0] };
     };
     const first = await scan();
     const calibrated = await stored();
-    const second = await scan();
-    expect(second.note).toBe(first.note);
-    expect(second.stdout).toBe(first.stdout);
-    expect(second.stderr).toMatch(/8 of them\s+known before/);
+    expect(await scan()).toEqual(first);
     expect(await stored()).toEqual(calibrated);
 
-    // What doctor says agrees with what was done: one calibration where there is a choice, else none.
     const doctor = await spectrum(["doctor", "--json"], { SPECTRUM_CACHE: cache });
     const { fastest, folders } = JSON.parse(doctor.stdout);
     expect(folders.calibrations).toBe(calibrations);
     expect(fastest.exact.backend).toBe(JSON.parse(first.stdout).backend.name);
     expect(calibrated).toHaveLength(fastest.exact.candidates.length > 1 ? 1 : 0);
     expect(doctor.stderr).toContain(`exact  ${fastest.exact.backend}: ${fastest.exact.why}`);
+    await rm(model, { recursive: true });
   });
 
   it("lets no runtime store an identifier of the machine for its telemetry", async () => {
