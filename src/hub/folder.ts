@@ -94,9 +94,11 @@ async function* readHandle(
   const { size } = await handle.stat();
   if (size !== file.sizeBytes) throw changed(file, size);
   const blockBytes = range.blockBytes ?? DEFAULT_BLOCK_BYTES;
+  let block: Buffer | null = null;
   for (let begin = range.begin; begin < range.end; begin += blockBytes) {
     range.signal?.throwIfAborted();
-    const block = Buffer.allocUnsafeSlow(Math.min(blockBytes, range.end - begin));
+    const length = Math.min(blockBytes, range.end - begin);
+    block = range.transient && block !== null ? block.subarray(0, length) : Buffer.allocUnsafeSlow(length);
     let filled = 0;
     while (filled < block.length) {
       const { bytesRead } = await handle.read(block, filled, block.length - filled, begin + filled);

@@ -40,7 +40,7 @@ export interface Model extends AsyncDisposable {
   readonly tensors: ReadonlyMap<string, ModelTensor>;
   /**
    * Bytes [begin, end) of a weights file, in blocks of at most `blockBytes` (default 8 MiB), in order. Each block
-   * is a buffer of its own that the caller may keep or transfer.
+   * is a buffer of its own that the caller may keep or transfer, unless the range says that they are `transient`.
    *
    * @throws RangeError when the range leaves the file.
    */
@@ -54,5 +54,7 @@ export interface ByteRange {
   readonly end: number;
   /** Every block but the last has this size. Default 8 MiB. */
   readonly blockBytes?: number;
+  /** Each block is used up when the next one is asked for: the source may then fill the same buffer. Default false. */
+  readonly transient?: boolean;
   readonly signal?: AbortSignal;
 }

@@ -194,7 +194,7 @@ function identify(model: Model, span: Span, signal?: AbortSignal): Promise<strin
 
 async function hash(model: Model, { file, begin, end }: Span, signal?: AbortSignal): Promise<string> {
   const digest = createHash("sha256");
-  for await (const block of model.readFile(file, { begin, end, ...(signal && { signal }) }))
+  for await (const block of model.readFile(file, { begin, end, transient: true, ...(signal && { signal }) }))
     digest.update(block);
   return digest.digest("hex");
 }

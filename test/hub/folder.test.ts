@@ -56,6 +56,26 @@ describe("openModel() on a folder", () => {
     await model.close();
   });
 
+  it("fills one buffer again and again for blocks that are used up, else one for each", async () => {
+    await writeSafetensors(join(folder, "model.safetensors"), [
+      { name: "w", dtype: "F16", shape: [5, 2], blocks: [bytes(20)] },
+    ]);
+    await using model = await openModel(folder);
+    const tensor = model.tensors.get("w");
+    if (!tensor) throw new Error("no w");
+    for (const transient of [true, false]) {
+      const range = { begin: tensor.begin, end: tensor.end, blockBytes: 8, transient };
+      const read: number[][] = [];
+      const buffers = new Set<ArrayBufferLike>();
+      for await (const block of model.readFile(tensor.file, range)) {
+        read.push([...block]);
+        buffers.add(block.buffer);
+      }
+      expect(read).toEqual([[...bytes(8)], [...bytes(8, 8)], [...bytes(4, 16)]]);
+      expect(buffers.size).toBe(transient ? 1 : 3);
+    }
+  });
+
   it("merges the shards that an index names, and leaves out tensors that it does not name", async () => {
     await writeSharded();
     await using model = await openModel(folder);
