@@ -15,6 +15,7 @@ import {
   writeResults,
 } from "../index.ts";
 import type { OptionTable, OptionValues } from "./arguments.ts";
+import { BACKEND_OPTIONS } from "./backend-options.ts";
 import { defineCommand, EXIT, quote } from "./command.ts";
 import { MODEL_OPTIONS, openNamedModel } from "./model-options.ts";
 import { progressReporter } from "./progress.ts";
@@ -26,18 +27,11 @@ const OPTIONS = {
     short: "o",
     help: "Default results.json; with --json none",
   },
-  backend: { kind: "text", value: "NAME", help: "auto (default), or one of spectrum doctor's" },
+  ...BACKEND_OPTIONS,
   precision: {
     kind: "choice",
     choices: ["exact", "fast"],
     help: "Default exact; fast: SNR to 1e-6",
-  },
-  threads: {
-    kind: "number",
-    value: "N",
-    least: 1,
-    whole: true,
-    help: "Threads in all (default: all processors)",
   },
   include: { kind: "list", value: "GLOB", help: "Only modules whose name, tensor or type matches" },
   exclude: { kind: "list", value: "GLOB", help: "No modules whose name, tensor or type matches" },

@@ -1,6 +1,7 @@
 // Options that commands on artifacts share: which data, on which backend.
 import type { ExportOptions } from "../index.ts";
 import type { OptionTable, OptionValues } from "./arguments.ts";
+import { BACKEND_OPTIONS } from "./backend-options.ts";
 
 /** How data is read and what runs the graphs. */
 export const DATA_OPTIONS = {
@@ -23,14 +24,7 @@ export const DATA_OPTIONS = {
     help: "Turns that are targets (default assistant)",
   },
   "on-bad-record": { kind: "choice", choices: ["fail", "skip"], help: "Default fail" },
-  backend: { kind: "text", value: "NAME", help: "auto (default), or one of spectrum doctor's" },
-  threads: {
-    kind: "number",
-    value: "N",
-    least: 1,
-    whole: true,
-    help: "Threads in all (default: all processors)",
-  },
+  ...BACKEND_OPTIONS,
 } as const satisfies OptionTable;
 
 /** How a model becomes artifacts. */

@@ -1,6 +1,6 @@
 // Results -> selection: who competes, the strategy's choice, and what the policies add. Ranking is in strategies.ts.
 import { UsageError } from "../errors.ts";
-import { matchesGlob } from "../modules/globs.ts";
+import { checkPatterns, matchesAny } from "../modules/globs.ts";
 import type { Estimator, ModuleResult, ScanResults } from "../snr/results.ts";
 import type { SelectedModule, Selection, Strategy } from "./selection.ts";
 import { type Candidate, type Count, takeGlobal, takeParameterShare, takePerType } from "./strategies.ts";
@@ -52,7 +52,7 @@ interface Competitor extends Candidate {
  */
 export function select(results: ScanResults, options: SelectOptions = {}): Selection {
   const rules = withDefaults(options);
-  checkPatterns(results, [...rules.include, ...rules.exclude]);
+  checkPatterns([...rules.include, ...rules.exclude], results.modules);
   const modules = withoutAliases(results.modules).filter(isMatrix);
   checkScores(results, modules, rules.estimator);
 
@@ -113,14 +113,6 @@ export function withDefaults(options: SelectOptions): SelectRules {
   };
 }
 
-function checkPatterns(results: ScanResults, patterns: readonly string[]): void {
-  for (const pattern of patterns)
-    if (!results.modules.some((module) => matchesAny([pattern], module)))
-      throw new UsageError(
-        `Pattern ${JSON.stringify(pattern)} matches no module's name, tensor or type among the ${results.modules.length} of ${results.model.id}`,
-      );
-}
-
 function checkScores(results: ScanResults, modules: readonly ModuleResult[], estimator: Estimator): void {
   if (modules.some((module) => scoreOf(module, estimator) !== null)) return;
   const other: Estimator = estimator === "spectrum" ? "calibrated" : "spectrum";
@@ -167,15 +159,6 @@ function scoreOf(module: ModuleResult, estimator: Estimator): number | null {
 function competitor(module: ModuleResult, estimator: Estimator): readonly Competitor[] {
   const score = scoreOf(module, estimator);
   return score === null ? [] : [{ module, type: module.type, score, parameters: parametersOf(module) }];
-}
-
-function matchesAny(patterns: readonly string[], module: ModuleResult): boolean {
-  return patterns.some(
-    (pattern) =>
-      matchesGlob(pattern, module.name) ||
-      matchesGlob(pattern, module.tensor) ||
-      matchesGlob(pattern, module.type),
-  );
 }
 
 function take(

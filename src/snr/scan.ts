@@ -5,7 +5,7 @@ import type { Backend, Precision } from "../backend.ts";
 import { MatrixError, UsageError } from "../errors.ts";
 import type { Model } from "../hub/model.ts";
 import { findModules } from "../modules/find-modules.ts";
-import { matchesGlob } from "../modules/globs.ts";
+import { checkPatterns, matchesAny } from "../modules/globs.ts";
 import type { ModelModule } from "../modules/module.ts";
 import { TOOL } from "../tool.ts";
 import { singularValueFlops } from "./flops.ts";
@@ -90,18 +90,10 @@ export async function scan(model: Model, options: ScanOptions = {}): Promise<Sca
 }
 
 function filterModules(modules: readonly ModelModule[], options: ScanOptions): readonly ModelModule[] {
-  const matches = (pattern: string, { name, tensor, type }: ModelModule) =>
-    [name, tensor, type].some((text) => matchesGlob(pattern, text));
   const { include = [], exclude = [] } = options;
-  for (const pattern of [...include, ...exclude]) {
-    if (!modules.some((module) => matches(pattern, module))) {
-      throw new UsageError(`Cannot filter by "${pattern}": it matches no module's name, tensor or type`);
-    }
-  }
+  checkPatterns([...include, ...exclude], modules);
   return modules.filter(
-    (module) =>
-      (include.length === 0 || include.some((pattern) => matches(pattern, module))) &&
-      !exclude.some((pattern) => matches(pattern, module)),
+    (module) => (include.length === 0 || matchesAny(include, module)) && !matchesAny(exclude, module),
   );
 }
 
