@@ -143,7 +143,10 @@ export class WasmBackend implements Backend {
 
   #start(): PoolWorker | null {
     if (this.#all.size >= this.concurrency) return null;
-    const worker = new PoolWorker(this.precision, this.#thread, this.#helpers);
+    const worker = new PoolWorker(this.precision, this.#thread, {
+      helpers: this.#helpers,
+      onRestart: () => this.#assistSoon(),
+    });
     this.#all.add(worker);
     return worker;
   }
@@ -172,11 +175,10 @@ export class WasmBackend implements Backend {
   #assist(): boolean {
     const started = this.#idle.length > 0;
     if (this.#line.length > 0 || (!started && this.#all.size >= this.concurrency)) return false;
-    const matrices = [...this.#atWork].flatMap(([leader, { shape, dtype }]) => {
-      const { doneMflops } = leader;
-      if (doneMflops === null || !this.#crews.hasSeat(leader)) return [];
-      const floats = this.precision === "fast" && dtype !== "F64";
-      return [{ leader, shape, floats, doneMflops, threads: 1 + this.#crews.size(leader) }];
+    const matrices = [...this.#atWork].flatMap(([leader, { shape }]) => {
+      const { progress } = leader;
+      if (progress === null || !this.#crews.hasSeat(leader)) return [];
+      return [{ leader, shape, ...progress, threads: 1 + this.#crews.size(leader) }];
     });
     const leader = matrices[chooseMatrix(matrices, { started }) ?? -1]?.leader;
     const helper = leader && (this.#takeIdle() ?? this.#start());
