@@ -214,6 +214,11 @@ describe("CrewControl", () => {
   });
 });
 
+/** Rows that never come. */
+async function* never(): AsyncGenerator<Uint8Array> {
+  await new Promise(() => {});
+}
+
 describe("the wasm backend with a lone matrix", () => {
   const n = 1500;
   const bytes = encode(drawMatrix([n, n], "BF16", 10), "BF16");
@@ -282,6 +287,34 @@ describe("the wasm backend with a lone matrix", () => {
       await watched.close();
     },
   );
+
+  it("has ended every thread when it is closed after a helper died, and every call was rejected", async () => {
+    const watched = await openWatched(3);
+    let exits = 0;
+    const held = singularValues(watched.backend, { shape: [4, 4], dtype: "F32", rows: never() });
+    const helped = singularValues(watched.backend, large);
+    const reasons = Promise.all(
+      [held, helped].map((call) =>
+        call.then(
+          () => "",
+          (error) => error.message,
+        ),
+      ),
+    );
+    await expect.poll(() => watched.started.length).toBe(3);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    for (const thread of watched.started) thread.once("exit", () => exits++);
+    void watched.started[2]?.terminate();
+    await helped.catch(() => {});
+    await watched.close();
+    expect(exits).toBe(3);
+    expect(await reasons).toEqual([
+      "The wasm backend was closed",
+      expect.stringMatching(
+        /^A worker of the wasm backend stopped before its matrix was done, with code \d$/,
+      ),
+    ]);
+  });
 
   it("sends a thread that is free to a matrix whose float products were refused", async () => {
     const send = vi.spyOn(Crews.prototype, "send");
