@@ -6,40 +6,32 @@
 //   npm run bench -- busy                       2 layers (872 MB)
 //   npm run bench -- busy --layers 8            3.5 GB
 //   npm run bench -- busy --backend wasm        of another backend than auto takes
-//   npm run bench -- busy --precision fast
+//   npm run bench -- busy --precision fast --rounds 3
 //   npm run bench -- busy --quick               12 layers of the shape of SmolLM-135M
-import { mkdtemp, rm } from "node:fs/promises";
-import { availableParallelism, tmpdir } from "node:os";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { Bench } from "tinybench";
+import { checkBackend } from "../backends/index.ts";
 import { LLAMA_3_8B_LAYERS, SMOLLM_135M, writeCheckpoint } from "./checkpoint.ts";
 import { hardware, runtime } from "./machine.ts";
+import { readFlags, runPart, temporaryFolder } from "./part.ts";
 import { type CommandCost, ourCommand, runCommand } from "./whole-command.ts";
 
 const GOAL = 0.9;
-const { values: flags } = parseArgs({
-  options: {
-    layers: { type: "string" },
-    rounds: { type: "string", default: "1" },
-    backend: { type: "string", default: "auto" },
-    precision: { type: "string", default: "exact" },
-    quick: { type: "boolean", default: false },
-  },
+const flags = readFlags({
+  layers: { kind: "number", value: "N", least: 1, whole: true },
+  rounds: { kind: "number", value: "N", least: 1, whole: true },
+  backend: { kind: "text", value: "NAME" },
+  precision: { kind: "choice", choices: ["exact", "fast"] },
+  quick: { kind: "flag" },
 });
-const layers = Number(flags.layers ?? (flags.quick ? 12 : 2));
-const rounds = Number(flags.rounds);
-if (!Number.isInteger(layers) || layers < 1 || !(rounds >= 1)) {
-  throw new Error(`Cannot scan ${flags.layers} layers ${flags.rounds} times: expected whole numbers from 1`);
-}
-const folder = await mkdtemp(join(tmpdir(), "spectrum-bench-"));
-try {
-  await main();
-} finally {
-  await rm(folder, { recursive: true, force: true });
-}
+const { backend = "auto", precision = "exact", rounds = 1 } = flags;
+const layers = flags.layers ?? (flags.quick ? 12 : 2);
+const folder = temporaryFolder();
+await runPart(main);
 
 async function main(): Promise<void> {
+  await checkBackend(backend, { capability: "singularValues" });
   const [name, shape] = flags.quick ? ["SmolLM-135M", SMOLLM_135M] : ["Llama-3-8B", LLAMA_3_8B_LAYERS];
   const model = join(folder, "layers");
   console.error(`Generating ${layers} layers of the shape of ${name} ...`);
@@ -49,7 +41,7 @@ async function main(): Promise<void> {
   const shares = costs.map(({ seconds, cpuSeconds }) => cpuSeconds / (seconds * threads));
   console.log(
     `Scan of ${layers} layers of the shape of ${name}, ${(parameters / 1e6).toFixed(0)} M parameters, ` +
-      `${flags.backend}, ${flags.precision}, on ${hardware()}, ${runtime()}`,
+      `${backend}, ${precision}, on ${hardware()}, ${runtime()}`,
   );
   console.table(
     costs.map(({ seconds, cpuSeconds, peakBytes }, round) => ({
@@ -68,8 +60,8 @@ async function main(): Promise<void> {
     shape: name,
     layers,
     parameters,
-    backend: flags.backend,
-    precision: flags.precision,
+    backend,
+    precision,
     threads,
   };
   const machine = { hardware: hardware(), runtime: runtime() };
@@ -78,7 +70,6 @@ async function main(): Promise<void> {
 
 /** Runs the command round after round. */
 async function measure(model: string): Promise<CommandCost[]> {
-  const { backend, precision } = flags;
   const results = join(folder, "results.json");
   const args = [
     "scan",

@@ -1,4 +1,6 @@
 // Generated weights: seeded noise with a decaying low-rank part, so that singular values look like a trained model's.
+import { mulberry32 } from "../backends/calibration/mulberry32.ts";
+
 const RANK = 8;
 const NOISE = 0.02;
 
@@ -34,14 +36,8 @@ export function* bfloat16Blocks([rows = 1, columns]: readonly number[], seed: nu
   }
 }
 
-/** Standard normal numbers from a seed: mulberry32, then Box & Muller. */
+/** Standard normal numbers from a seed, by Box & Muller. */
 function normals(seed: number): () => number {
-  let state = seed >>> 0;
-  const uniform = () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t ^= t + Math.imul(t ^ (t >>> 7), 61 | t);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const uniform = mulberry32(seed);
   return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
 }

@@ -9,6 +9,8 @@ import { compileKernels } from "../backends/wasm/kernels-module.ts";
 import { DEPTH, layOut } from "../backends/wasm/singular-values/layout.ts";
 import { panelSteps } from "../backends/wasm/singular-values/steps.ts";
 import { ALONE } from "../backends/wasm/singular-values/team.ts";
+import { UsageError } from "../src/errors.ts";
+import { readOrExit } from "./part.ts";
 
 const DEFAULT_ORDERS = [576, 1024, 2048, 4096];
 /** Repetitions end once a kernel has run so long. */
@@ -141,8 +143,15 @@ function flopsOf(name: string, n: number, b: number): number | null {
   }
 }
 
+/** The orders that the command line names. @throws UsageError for what is none. */
+function ordersOf(words: readonly string[]): readonly number[] {
+  const wrong = words.find((word) => !/^[1-9]\d*$/.test(word));
+  if (wrong === undefined) return words.length > 0 ? words.map(Number) : DEFAULT_ORDERS;
+  throw new UsageError(`Cannot measure the order "${wrong}": expected whole numbers from 1 up`);
+}
+
 compileKernels(); // lets old Node compile the relaxed build
-const orders = process.argv.length > 2 ? process.argv.slice(2).map(Number) : DEFAULT_ORDERS;
+const orders = readOrExit(() => ordersOf(process.argv.slice(2)));
 const report = [];
 for (const n of orders) {
   const contenders = {

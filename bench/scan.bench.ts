@@ -2,17 +2,17 @@
 // spectrum.py where Python has torch and SPECTRUM_PY names it. The scores of both are compared before timing counts.
 //
 //   npm run bench -- scan                                       ours alone, 5 rounds
+//   npm run bench -- scan --rounds 9
 //   npm run bench -- scan --quick                               6 layers, 2 rounds
 //   SPECTRUM_PY=path/to/spectrum.py npm run bench -- scan       beside the original
 import { spawnSync } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { Bench } from "tinybench";
 import { SMOLLM_135M, writeCheckpoint } from "./checkpoint.ts";
 import { hardware, runtime } from "./machine.ts";
+import { readFlags, runPart, temporaryFolder } from "./part.ts";
 import { type Spread, spreadOf } from "./spread.ts";
 import { type Command, type CommandCost, ourCommand, runCommand } from "./whole-command.ts";
 
@@ -25,17 +25,13 @@ interface Summary {
   readonly peakBytes: Spread;
 }
 
-const { values: flags } = parseArgs({
-  options: { quick: { type: "boolean", default: false }, rounds: { type: "string" } },
+const flags = readFlags({
+  quick: { kind: "flag" },
+  rounds: { kind: "number", value: "N", least: 1, whole: true },
 });
-const rounds = Number(flags.rounds ?? (flags.quick ? 2 : 5));
-if (!(rounds >= 1)) throw new Error(`Cannot measure ${flags.rounds} rounds: expected at least 1`);
-const folder = await mkdtemp(join(tmpdir(), "spectrum-bench-"));
-try {
-  await main();
-} finally {
-  await rm(folder, { recursive: true, force: true });
-}
+const rounds = flags.rounds ?? (flags.quick ? 2 : 5);
+const folder = temporaryFolder();
+await runPart(main);
 
 async function main(): Promise<void> {
   const model = join(folder, "smollm-135m");

@@ -1,4 +1,6 @@
 // Two reports of svd.bench.ts side by side: which rows differ by more than noise.
+import { readFile } from "node:fs/promises";
+import { UsageError } from "../src/errors.ts";
 import { SCHEMA_VERSION, type SvdReport, type SvdRow } from "./svd-report.ts";
 
 /** Least change of the medians that counts, whatever the runs say, and where there are fewer than three runs. */
@@ -68,15 +70,31 @@ export function printComparison(report: SvdReport, old: SvdReport): void {
 }
 
 /**
- * Reads a report: the JSON that --json wrote, or the last line of the output.
+ * Reads a report from a file: the JSON that --json wrote, or the last line of the output.
  *
- * @throws Error when it is none, or of another schema version.
+ * @throws UsageError when there is none, or one of another schema version.
  */
+export async function readReport(path: string): Promise<SvdReport> {
+  const text = await readFile(path, "utf8").catch((cause: Error) => {
+    throw new UsageError(`Cannot compare with ${path}: ${cause.message}`, { cause });
+  });
+  return parseReport(text, path);
+}
+
+/** The same from its text. */
 export function parseReport(text: string, path: string): SvdReport {
-  const report: SvdReport = JSON.parse(text.trim().split("\n").at(-1) ?? "");
+  const report = parseLine(text.trim().split("\n").at(-1) ?? "");
   if (report?.bench === "svd" && report.schemaVersion === SCHEMA_VERSION) return report;
-  throw new Error(
+  throw new UsageError(
     `Cannot compare with ${path}: expected a report of the benchmark svd, schema version ${SCHEMA_VERSION}, ` +
-      `got ${report?.bench}, version ${report?.schemaVersion}`,
+      `got ${report === null ? "no JSON" : `${report.bench}, version ${report.schemaVersion}`}`,
   );
+}
+
+function parseLine(line: string): SvdReport | null {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return null;
+  }
 }

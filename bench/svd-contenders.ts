@@ -2,6 +2,7 @@
 // Python has. All of them compute the same matrices, through one interface.
 import { listBackends, openBackend } from "../backends/index.ts";
 import type { Backend, MatrixSource, Precision } from "../src/backend.ts";
+import { UsageError } from "../src/errors.ts";
 import type { PeerProcess } from "./peer-process.ts";
 import type { BenchMatrix } from "./svd-matrices.ts";
 
@@ -43,7 +44,7 @@ export async function ourContenders(threads: number, chosen: readonly string[]):
   const unknown = chosen.find((word) => !capable.some(({ name }) => name === word));
   if (unknown !== undefined) {
     const names = capable.map(({ name }) => name).join(", ");
-    throw new Error(`Cannot measure the backend "${unknown}": expected one of ${names}`);
+    throw new UsageError(`Cannot measure the backend "${unknown}": expected one of ${names}`);
   }
   const contenders: Contender[] = [];
   for (const { name, availability } of capable) {

@@ -1,4 +1,5 @@
 // The matrices of the singular value benchmark: shapes of known models, and the goals that hold for some of them.
+import { UsageError } from "../src/errors.ts";
 
 /** A shape to measure. */
 export interface BenchShape {
@@ -63,7 +64,7 @@ export function operations({ rows, columns }: BenchShape): number {
 /**
  * Those that the words of `--shape` name, in ascending order of cost: ROWSxCOLUMNS, or a model of the table.
  *
- * @throws Error when a word is neither.
+ * @throws UsageError when a word is neither.
  */
 export function chooseShapes(words: readonly string[]): readonly BenchShape[] {
   if (words.length === 0) return SHAPES;
@@ -79,5 +80,5 @@ function shapesOf(word: string): readonly BenchShape[] {
   const [, rows, columns] = /^([1-9]\d*)x([1-9]\d*)$/.exec(word) ?? [];
   if (rows !== undefined && columns !== undefined) return [shapeOf("", Number(rows), Number(columns))];
   const models = [...new Set(SHAPES.map(({ model }) => model))].join(", ");
-  throw new Error(`Cannot measure the shape "${word}": expected ROWSxCOLUMNS, or one of ${models}`);
+  throw new UsageError(`Cannot measure the shape "${word}": expected ROWSxCOLUMNS, or one of ${models}`);
 }

@@ -8,20 +8,19 @@
 //   npm run bench -- svd --shape 2048x8192 --shape llama-3-8b --backend wasm --rounds 3 --threads 2
 //   npm run bench -- svd --json new.json --compare old.json --chart docs/svd.svg
 //   PYTHON=path/to/python npm run bench -- svd             beside the numpy, scipy and torch of that Python
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { availableParallelism, freemem, tmpdir } from "node:os";
-import { join } from "node:path";
+import { rm, writeFile } from "node:fs/promises";
+import { availableParallelism, freemem } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import { Bench } from "tinybench";
 import { MatrixError } from "../src/errors.ts";
 import { TOOL } from "../src/tool.ts";
 import { hardware, runtime } from "./machine.ts";
+import { readFlags, runPart, temporaryFolder } from "./part.ts";
 import { PeerProcess } from "./peer-process.ts";
 import { spreadOf } from "./spread.ts";
 import { drawChart } from "./svd-chart.ts";
 import { type Accuracy, checkAnswer, checkNorm, nameOf, type Truth } from "./svd-checks.ts";
-import { parseReport, printComparison } from "./svd-compare.ts";
+import { printComparison, readReport } from "./svd-compare.ts";
 import { type Contender, type Mode, ourContender, ourContenders, peerContenders } from "./svd-contenders.ts";
 import { type BenchMatrix, generateMatrices, matrixBytes } from "./svd-matrices.ts";
 import { goalsOf, printReport, ratiosOf, SCHEMA_VERSION, type SvdReport, type SvdRow } from "./svd-report.ts";
@@ -54,35 +53,23 @@ const EFFORTS: readonly Effort[] = [
   { upTo: Number.POSITIVE_INFINITY, rounds: 1, timeMs: 0, matricesPerLane: 1 },
 ];
 
-const { values: flags } = parseArgs({
-  options: {
-    shape: { type: "string", multiple: true, default: [] },
-    backend: { type: "string", multiple: true, default: [] },
-    threads: { type: "string" },
-    rounds: { type: "string" },
-    quick: { type: "boolean", default: false },
-    json: { type: "string" },
-    compare: { type: "string" },
-    chart: { type: "string" },
-  },
+const flags = readFlags({
+  shape: { kind: "list", value: "ROWSxCOLUMNS" },
+  backend: { kind: "list", value: "NAME" },
+  threads: { kind: "number", value: "N", least: 1, whole: true },
+  rounds: { kind: "number", value: "N", least: 1, whole: true },
+  quick: { kind: "flag" },
+  json: { kind: "text", value: "FILE" },
+  compare: { kind: "text", value: "FILE" },
+  chart: { kind: "text", value: "FILE" },
 });
-const threads = Number(flags.threads ?? availableParallelism());
-if (!Number.isInteger(threads) || threads < 1 || !(Number(flags.rounds ?? 1) >= 1)) {
-  throw new Error(
-    `Cannot measure ${flags.rounds} rounds on ${flags.threads} threads: expected numbers from 1`,
-  );
-}
-const old =
-  flags.compare === undefined ? null : parseReport(await readFile(flags.compare, "utf8"), flags.compare);
-const folder = await mkdtemp(join(tmpdir(), "spectrum-bench-"));
-try {
-  await main();
-} finally {
-  await rm(folder, { recursive: true, force: true });
-}
+const { threads = availableParallelism() } = flags;
+const folder = temporaryFolder();
+await runPart(main);
 
 async function main(): Promise<void> {
   const shapes = chooseShapes(flags.quick && flags.shape.length === 0 ? QUICK_SHAPES : flags.shape);
+  const old = flags.compare === undefined ? null : await readReport(flags.compare);
   const ours = await ourContenders(threads, flags.backend);
   const peers = await startPeers();
   const rows: SvdRow[] = [];
@@ -96,7 +83,7 @@ async function main(): Promise<void> {
   } finally {
     await peers?.close();
   }
-  await finish(reportOf(rows, peers?.versions ?? {}));
+  finish(reportOf(rows, peers?.versions ?? {}), old);
 }
 
 async function startPeers(): Promise<PeerProcess | null> {
@@ -123,7 +110,7 @@ function reportOf(rows: readonly SvdRow[], peerVersions: Readonly<Record<string,
   };
 }
 
-async function finish(report: SvdReport): Promise<void> {
+function finish(report: SvdReport, old: SvdReport | null): void {
   console.log(
     `Singular values of bfloat16 matrices, ${threads} threads, on ${report.hardware}, ${report.runtime}`,
   );
@@ -258,7 +245,7 @@ function effortOf(shape: BenchShape): Effort {
   const row = EFFORTS.find(({ upTo }) => cost <= upTo);
   if (!row) throw new Error(`There is no effort for ${cost} operations`);
   const quick = flags.quick ? { rounds: 2, timeMs: 50, matricesPerLane: 2 } : {};
-  return { ...row, ...quick, ...(flags.rounds !== undefined && { rounds: Number(flags.rounds) }) };
+  return { ...row, ...quick, ...(flags.rounds !== undefined && { rounds: flags.rounds }) };
 }
 
 /** Whether all backends may keep their threads and memory between rounds. */

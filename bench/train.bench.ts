@@ -8,16 +8,15 @@
 //   npm run bench -- train --threads 1                       processor times without threads that wait spinning
 //   PYTHON=path/to/python npm run bench -- train              beside the PyTorch of that Python
 import { spawnSync } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { Bench } from "tinybench";
 import { openModel } from "../src/hub/open-model.ts";
 import { exportArtifacts } from "../src/training/artifacts.ts";
 import { SMOLLM_135M, writeCheckpoint } from "./checkpoint.ts";
 import { hardware, runtime } from "./machine.ts";
+import { readFlags, runPart, temporaryFolder } from "./part.ts";
 import { type Spread, spreadOf } from "./spread.ts";
 import type { StepCost, StepsToTake } from "./train-steps.ts";
 import { type Command, ourCommand, runCommand } from "./whole-command.ts";
@@ -112,31 +111,21 @@ interface Exported {
 }
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const { values: flags } = parseArgs({
-  options: {
-    model: { type: "string" },
-    rounds: { type: "string" },
-    threads: { type: "string", default: "2" },
-    quick: { type: "boolean", default: false },
-  },
+const flags = readFlags({
+  model: { kind: "choice", choices: [...SHAPES.keys()] },
+  rounds: { kind: "number", value: "N", least: 1, whole: true },
+  threads: { kind: "number", value: "N", least: 1, whole: true },
+  quick: { kind: "flag" },
 });
 const asked = flags.model ?? (flags.quick ? "2m" : undefined);
-const rounds = Number(flags.rounds ?? (flags.quick ? 1 : 3));
-const threads = Number(flags.threads);
+const rounds = flags.rounds ?? (flags.quick ? 1 : 3);
+const threads = flags.threads ?? 2;
 const shares = SHARES.filter((share) => !flags.quick || share !== 50);
-const aside = await mkdtemp(join(tmpdir(), "spectrum-bench-"));
-try {
-  await main();
-} finally {
-  await rm(aside, { recursive: true, force: true });
-}
+const aside = temporaryFolder();
+await runPart(main);
 
 async function main(): Promise<void> {
   const chosen = [...SHAPES].filter(([name]) => asked === undefined || asked === name);
-  if (chosen.length === 0 || !(rounds >= 1) || !(threads >= 1))
-    throw new Error(
-      `Expected --model ${[...SHAPES.keys()].join(" or ")}, at least 1 round and 1 thread; got ${asked}, ${rounds}, ${flags.threads}`,
-    );
   const python = flags.quick ? null : pythonWithTorch();
   const summaries: Summary[] = [];
   const exports: Exported[] = [];

@@ -3,16 +3,17 @@
 // before timing counts; residuals are measured on what was returned. Seconds of the processor count what every thread
 // took, those that wait in a loop included.
 //
-//   npm run bench -- truncated-svd [ROUNDS]
+//   npm run bench -- truncated-svd               5 rounds
+//   npm run bench -- truncated-svd --rounds 1
 import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import { availableParallelism, tmpdir } from "node:os";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openBackend } from "../backends/index.ts";
 import type { TruncatedSvd } from "../src/backend-svd.ts";
 import { hardware } from "./machine.ts";
+import { readFlags, runPart, temporaryFolder } from "./part.ts";
 
 interface Case {
   readonly rows: number;
@@ -40,14 +41,9 @@ interface Run {
   readonly residual: number;
 }
 
-const rounds = Number(process.argv[2] ?? 5);
-if (!(rounds >= 1)) throw new Error(`Cannot measure ${process.argv[2]} rounds: expected at least 1`);
-const folder = await mkdtemp(join(tmpdir(), "spectrum-svd-"));
-try {
-  await main();
-} finally {
-  await rm(folder, { recursive: true, force: true });
-}
+const { rounds = 5 } = readFlags({ rounds: { kind: "number", value: "N", least: 1, whole: true } });
+const folder = temporaryFolder();
+await runPart(main);
 
 async function main(): Promise<void> {
   console.log(`Leading singular triplets, ${rounds} runs, on ${hardware()}`);

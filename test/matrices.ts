@@ -1,19 +1,9 @@
 // Seeded matrices with known properties, for tests.
-
-/** Uniform numbers in [0, 1) from a 32-bit seed (mulberry32). */
-export function uniform(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t ^= t + Math.imul(t ^ (t >>> 7), 61 | t);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { mulberry32 } from "../backends/calibration/mulberry32.ts";
 
 /** m x n independent normal entries of variance 1, row-major (Box & Muller). */
 export function gaussianMatrix(m: number, n: number, seed: number): Float64Array {
-  const next = uniform(seed);
+  const next = mulberry32(seed);
   return Float64Array.from({ length: m * n }, () => {
     const radius = Math.sqrt(-2 * Math.log(1 - next()));
     return radius * Math.cos(2 * Math.PI * next());

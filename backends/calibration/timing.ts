@@ -1,6 +1,7 @@
 // Times open backends on the same matrix of weights: how many such matrices each gets done in a second, as many at once
 // as keep it busy.
 import type { Backend, MatrixSource } from "../../src/backend.ts";
+import { mulberry32 } from "./mulberry32.ts";
 
 /**
  * Of the matrix that is timed: large enough that products are most of the work, as in a scan, and not square, as most
@@ -104,16 +105,5 @@ function drawWeights(shape: readonly [rows: number, columns: number]): Weights {
   return {
     matrix: { shape, dtype: "BF16", rows: [new Uint8Array(bfloats.buffer)], rereadable: true },
     squares: floats.reduce((sum, x) => sum + x * x, 0),
-  };
-}
-
-/** Uniform in [0, 1). The generator mulberry32 by Tommy Ettinger, in the public domain. */
-function mulberry32(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   };
 }

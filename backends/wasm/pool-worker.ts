@@ -4,6 +4,7 @@ import type { MatrixSource, Precision } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
 import { CREW_BYTES, CrewControl } from "./crew/control.ts";
+import type { MatrixAtWork } from "./crew/cost-model.ts";
 import {
   CLOSED_WORD,
   type CrewStart,
@@ -42,6 +43,14 @@ export interface PoolThread {
   readonly helps: boolean;
 }
 
+/** How a thread stands to the others of its pool. */
+export interface PoolWorkerOptions {
+  /** How many of them may help it with its matrix, at most. */
+  readonly helpers: number;
+  /** Called when a matrix begins anew: helpers that were not worth their while may be now. */
+  readonly onRestart: () => void;
+}
+
 /** What others need to help a thread. */
 interface Entrance {
   readonly control: SharedArrayBuffer;
@@ -55,6 +64,8 @@ interface Entrance {
  */
 export class PoolWorker {
   readonly #backend: string;
+  readonly #precision: Precision;
+  readonly #onRestart: () => void;
   readonly #staging = new SharedArrayBuffer(STAGING_BYTES);
   readonly #worker: Worker;
   readonly #exited: Promise<void>;
@@ -71,9 +82,14 @@ export class PoolWorker {
   /** Why the thread is gone; null while it lives. */
   #death: Error | null = null;
 
-  /** @param helpers - how many other threads may help this one with its matrix, at most. */
-  constructor(precision: Precision, { backend, url, workerData }: PoolThread, helpers = 0) {
+  constructor(
+    precision: Precision,
+    { backend, url, workerData }: PoolThread,
+    { helpers, onRestart }: PoolWorkerOptions,
+  ) {
     this.#backend = backend;
+    this.#precision = precision;
+    this.#onRestart = onRestart;
     const { entrance, crew } = openCrew(helpers);
     this.#entrance = entrance;
     const start: WorkerStart = { staging: this.#staging, precision, crew };
@@ -113,7 +129,7 @@ export class PoolWorker {
         this.#job = { number, resolve, reject, again };
       });
       const { shape, dtype, rereadable = false } = matrix;
-      this.#entrance?.words.begin();
+      this.#entrance?.words.begin(this.#precision === "fast" && dtype !== "F64");
       this.#post({ kind: "begin", job: number, header: { shape, dtype, rereadable } });
       return await Promise.race([values, this.#feed(matrix, number).then(() => values)]);
     } finally {
@@ -122,9 +138,11 @@ export class PoolWorker {
     }
   }
 
-  /** Millions of floating-point operations done of the matrix at work, of those that can be shared; null: none can. */
-  get doneMflops(): number | null {
-    return this.#entrance?.words.doneMflops ?? null;
+  /** What is done of the matrix at work, of what can be shared; null: nothing can. */
+  get progress(): Pick<MatrixAtWork, "doneMflops" | "floats"> | null {
+    if (this.#entrance === null) return null;
+    const { doneMflops, floats } = this.#entrance.words;
+    return { doneMflops, floats };
   }
 
   /** Helps another thread with its matrix; settles once this one is free again, or gone. */
@@ -232,6 +250,9 @@ export class PoolWorker {
         return;
       case "again":
         if (this.#job?.number === reply.job) void this.#job.again();
+        return;
+      case "restarted":
+        this.#onRestart();
         return;
       case "done":
         if (this.#job?.number === reply.job) this.#job.resolve(reply.values);

@@ -37,6 +37,8 @@ export class WasmBackend implements Backend {
   readonly concurrency: number;
   readonly #idle: PoolWorker[] = [];
   readonly #all = new Set<PoolWorker>();
+  /** Threads that have died, or are to end, and have not yet. */
+  readonly #ending = new Set<Promise<void>>();
   readonly #line: Waiting[] = [];
   /** What ends the truncated SVDs at work. */
   readonly #inFlight = new Set<(error: Error) => void>();
@@ -121,7 +123,7 @@ export class WasmBackend implements Backend {
     if (this.#assisting !== null) clearTimeout(this.#assisting);
     for (const { reject } of this.#line.splice(0)) reject(closedError(this.#thread));
     for (const stop of this.#inFlight) stop(closedError(this.#thread));
-    await Promise.all([...this.#all].map((worker) => worker.close()));
+    await Promise.all([...this.#ending, ...[...this.#all].map((worker) => worker.close())]);
   }
 
   async #acquire(): Promise<PoolWorker> {
@@ -136,14 +138,25 @@ export class WasmBackend implements Backend {
   #takeIdle(): PoolWorker | null {
     for (let worker = this.#idle.pop(); worker !== undefined; worker = this.#idle.pop()) {
       if (worker.alive) return worker;
-      this.#all.delete(worker);
+      this.#forget(worker);
     }
     return null;
   }
 
+  /** Takes a thread off the list whose place another may take; one that is at a step still ends after it. */
+  #forget(worker: PoolWorker): void {
+    this.#all.delete(worker);
+    const ended = worker.close();
+    this.#ending.add(ended);
+    void ended.then(() => this.#ending.delete(ended));
+  }
+
   #start(): PoolWorker | null {
     if (this.#all.size >= this.concurrency) return null;
-    const worker = new PoolWorker(this.precision, this.#thread, this.#helpers);
+    const worker = new PoolWorker(this.precision, this.#thread, {
+      helpers: this.#helpers,
+      onRestart: () => this.#assistSoon(),
+    });
     this.#all.add(worker);
     return worker;
   }
@@ -151,7 +164,7 @@ export class WasmBackend implements Backend {
   /** Hands the worker to the next in line; one that died is replaced. */
   #release(worker: PoolWorker): void {
     if (this.#closed !== null) return;
-    if (!worker.alive) this.#all.delete(worker);
+    if (!worker.alive) this.#forget(worker);
     const next = this.#line.shift();
     const free = worker.alive ? worker : next && this.#start();
     if (!free) return;
@@ -172,11 +185,10 @@ export class WasmBackend implements Backend {
   #assist(): boolean {
     const started = this.#idle.length > 0;
     if (this.#line.length > 0 || (!started && this.#all.size >= this.concurrency)) return false;
-    const matrices = [...this.#atWork].flatMap(([leader, { shape, dtype }]) => {
-      const { doneMflops } = leader;
-      if (doneMflops === null || !this.#crews.hasSeat(leader)) return [];
-      const floats = this.precision === "fast" && dtype !== "F64";
-      return [{ leader, shape, floats, doneMflops, threads: 1 + this.#crews.size(leader) }];
+    const matrices = [...this.#atWork].flatMap(([leader, { shape }]) => {
+      const { progress } = leader;
+      if (progress === null || !this.#crews.hasSeat(leader)) return [];
+      return [{ leader, shape, ...progress, threads: 1 + this.#crews.size(leader) }];
     });
     const leader = matrices[chooseMatrix(matrices, { started }) ?? -1]?.leader;
     const helper = leader && (this.#takeIdle() ?? this.#start());

@@ -64,6 +64,8 @@ export type Request =
 export type Reply =
   | { readonly kind: "free"; readonly slot: number }
   | { readonly kind: "again"; readonly job: number }
+  /** More is left of the matrix at work than there was: others may be sent to help. */
+  | { readonly kind: "restarted" }
   | { readonly kind: "done"; readonly job: number; readonly values: Float64Array<ArrayBuffer> }
   /** A MatrixError, whose class a message between threads would not keep. */
   | { readonly kind: "refused"; readonly job: number; readonly message: string }

@@ -18,7 +18,8 @@ const reply = (message: Reply) => port.postMessage(message);
 
 const { module } = compileKernels({ shared: crewStart !== null });
 const isClosed = () => Atomics.load(control, CLOSED_WORD) === 1;
-const crew = crewStart && new Crew(crewStart, isClosed);
+const crew =
+  crewStart && new Crew(crewStart, { interrupted: isClosed, onRestart: () => reply({ kind: "restarted" }) });
 const solver = new Solver(module, precision, isClosed, crew ?? ALONE);
 const helper = new Helper(module, isClosed);
 let svd: SvdWorker | null = null;
@@ -67,7 +68,6 @@ function handle(request: Request): void {
   switch (request.kind) {
     case "begin":
       job = request.job;
-      crew?.begin();
       attempt(() => solver.begin(request.header));
       return;
     case "bytes":

@@ -7,7 +7,7 @@ import { gatherRows } from "../onnx/operators/indexing.ts";
 import { reshape } from "../onnx/operators/layout.ts";
 import { add } from "../onnx/ops/add.ts";
 import { attention, isUneven } from "../onnx/ops/attention.ts";
-import { attentionPlan, type QueryChunk } from "../onnx/ops/attention-plan.ts";
+import { attentionPlan, leastPositions, type QueryChunk } from "../onnx/ops/attention-plan.ts";
 import { splitHeads } from "../onnx/ops/heads.ts";
 import { linear } from "../onnx/ops/linear.ts";
 import { recomputed } from "../onnx/ops/recomputed.ts";
@@ -63,6 +63,11 @@ export interface DecoderInputs {
 export const EMBEDDING = "model.embed_tokens.weight";
 export const FINAL_NORM = "model.norm.weight";
 export const HEAD = "lm_head.weight";
+
+/** The shortest sequence of which no chunk of queries is empty. */
+export function leastSequence({ keyHeads }: DecoderConfig, queryChunks: number): number {
+  return leastPositions({ chunks: queryChunks, even: isUneven(keyHeads) });
+}
 
 /** The normalised hidden states, [batch sequence, hidden]. */
 export function decoder(g: Graph, config: DecoderConfig, inputs: DecoderInputs): Value {

@@ -2,9 +2,8 @@
 import { parseArgs } from "node:util";
 import { UsageError } from "../index.ts";
 
-/** An option that a command takes, by its long name. */
-export type OptionSpec = {
-  readonly help: string;
+/** How an option is written. */
+export type OptionSyntax = {
   /** A single letter. */
   readonly short?: string;
 } & (
@@ -16,11 +15,17 @@ export type OptionSpec = {
   | { readonly kind: "number"; readonly value: string; readonly least: number; readonly whole?: boolean }
 );
 
+/** Options to read, by their long names. */
+export type SyntaxTable = Readonly<Record<string, OptionSyntax>>;
+
+/** An option that a command takes. */
+export type OptionSpec = OptionSyntax & { readonly help: string };
+
 /** The options of a command, by their long names. */
 export type OptionTable = Readonly<Record<string, OptionSpec>>;
 
 /** What an option gives the command; undefined when it was not on the command line. */
-type OptionValue<Spec extends OptionSpec> = Spec extends { kind: "flag" }
+type OptionValue<Spec extends OptionSyntax> = Spec extends { kind: "flag" }
   ? boolean
   : Spec extends { kind: "list" }
     ? readonly string[]
@@ -31,19 +36,19 @@ type OptionValue<Spec extends OptionSpec> = Spec extends { kind: "flag" }
         : string | undefined;
 
 /** The values of all options of a table, by their long names. */
-export type OptionValues<Table extends OptionTable> = {
+export type OptionValues<Table extends SyntaxTable> = {
   readonly [Name in keyof Table]: OptionValue<Table[Name]>;
 };
 
 /** What a command line may say. */
-export interface Grammar<Names extends readonly string[], Table extends OptionTable> {
+export interface Grammar<Names extends readonly string[], Table extends SyntaxTable> {
   /** What it takes beside options, all required: `MODEL`. */
   readonly positionals: Names;
   readonly options: Table;
 }
 
 /** A command line, read. */
-export interface Arguments<Names extends readonly string[], Table extends OptionTable> {
+export interface Arguments<Names extends readonly string[], Table extends SyntaxTable> {
   readonly positionals: { readonly [Index in keyof Names]: string };
   readonly options: OptionValues<Table>;
 }
@@ -53,11 +58,11 @@ export interface Arguments<Names extends readonly string[], Table extends Option
  *
  * @throws UsageError naming the argument that is unknown, missing, too many or out of range.
  */
-export function parseArguments<Names extends readonly string[], Table extends OptionTable>(
+export function parseArguments<Names extends readonly string[], Table extends SyntaxTable>(
   grammar: Grammar<Names, Table>,
   argv: readonly string[],
 ): Arguments<Names, Table> {
-  const table = new Map<string, OptionSpec>(Object.entries(grammar.options));
+  const table = new Map<string, OptionSyntax>(Object.entries(grammar.options));
   const values: Record<string, unknown> = {};
   for (const [name, spec] of table) {
     if (spec.kind === "flag") values[name] = false;
@@ -99,7 +104,7 @@ interface OptionToken {
   readonly inlineValue: boolean | undefined;
 }
 
-function tokenize(table: ReadonlyMap<string, OptionSpec>, argv: readonly string[]) {
+function tokenize(table: ReadonlyMap<string, OptionSyntax>, argv: readonly string[]) {
   const options = Object.fromEntries(
     [...table].map(([name, spec]) => [
       name,
@@ -112,7 +117,7 @@ function tokenize(table: ReadonlyMap<string, OptionSpec>, argv: readonly string[
   return parseArgs({ args: [...argv], options, strict: false, allowPositionals: true, tokens: true }).tokens;
 }
 
-function readValue(token: OptionToken, spec: OptionSpec): boolean | string | number {
+function readValue(token: OptionToken, spec: OptionSyntax): boolean | string | number {
   const { rawName, value } = token;
   if (spec.kind === "flag") {
     if (value !== undefined) throw new UsageError(`${rawName} takes no value, got "${value}"`);
@@ -158,7 +163,7 @@ function readNumber(
   throw new UsageError(`${option} takes a ${whole ? "whole " : ""}number from ${least} up, got "${text}"`);
 }
 
-function unknownOption(rawName: string, table: ReadonlyMap<string, OptionSpec>): UsageError {
+function unknownOption(rawName: string, table: ReadonlyMap<string, OptionSyntax>): UsageError {
   const near = nearest(rawName.replace(/^-+/, ""), table.keys());
   const hint = near === null ? "; --help lists the options" : `; did you mean --${near}?`;
   return new UsageError(`Unknown option ${rawName}${hint}`);

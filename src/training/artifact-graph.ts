@@ -7,6 +7,7 @@ import type { TokenBatch } from "../chat/batch.ts";
 import { BackendUnavailableError, UsageError } from "../errors.ts";
 import { float8Weight } from "../onnx/float8-weight.ts";
 import type { Manifest } from "./manifest.ts";
+import { readStandardManifest } from "./read-manifest.ts";
 import type { NamedArrays } from "./tensor-file.ts";
 
 /** Artifacts and the parameters to run them with. Each run replaces the arrays by others of the same memory. */
@@ -35,14 +36,27 @@ export function notesOn({ name }: Backend, { foldedWeights = [] }: ArtifactGraph
   );
 }
 
-/** What a backend must do to run the graphs of artifacts. */
-export async function requirementOf(
-  folder: string,
-  { computeDtype, training }: Manifest,
-): Promise<BackendRequirement> {
+/** Artifacts that can be run here. */
+export interface RunnableArtifacts {
+  readonly folder: string;
+  readonly manifest: Manifest;
+  /** What a backend must do to run the graphs. */
+  readonly requirement: BackendRequirement;
+}
+
+/**
+ * Reads what is to be known before the graphs of a folder are run: all of the training graph, for its weights' types.
+ *
+ * @throws UsageError when they are of a form that is not run here; as `readManifest`.
+ */
+export async function readRunnable(artifacts: string | RunnableArtifacts): Promise<RunnableArtifacts> {
+  if (typeof artifacts !== "string") return artifacts;
+  const manifest = await readStandardManifest(artifacts);
+  const { computeDtype, training } = manifest;
   // Both graphs hold the same frozen weights.
-  const weight = float8Weight(await readFile(join(folder, training.file)));
-  return { capability: "session", computeDtype, float8Weights: weight !== null };
+  const weight = float8Weight(await readFile(join(artifacts, training.file)));
+  const requirement = { capability: "session", computeDtype, float8Weights: weight !== null } as const;
+  return { folder: artifacts, manifest, requirement };
 }
 
 /**

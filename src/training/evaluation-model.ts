@@ -5,7 +5,8 @@ import {
   type BackendChoice,
   notesOn,
   openArtifactGraph,
-  requirementOf,
+  type RunnableArtifacts,
+  readRunnable,
   takeBackend,
 } from "./artifact-graph.ts";
 import { type ArtifactsFolder, folderOf } from "./artifacts-folder.ts";
@@ -13,7 +14,6 @@ import type { BatchSource } from "./batch-source.ts";
 import { checkpointFolder, readCheckpoint } from "./checkpoint.ts";
 import { type EvaluateGraphOptions, type Evaluation, evaluateGraph } from "./evaluate.ts";
 import { type GenerateOptions, generateTokens } from "./generate.ts";
-import { readStandardManifest } from "./read-manifest.ts";
 
 /** Options of {@link openEvaluationModel}. */
 export interface EvaluationModelOptions extends BackendChoice {
@@ -41,17 +41,22 @@ export interface EvaluationModel extends AsyncDisposable {
  * await model.close();
  */
 export async function openEvaluationModel(
-  artifactsFolder: ArtifactsFolder,
+  artifacts: ArtifactsFolder,
   options: EvaluationModelOptions = {},
 ): Promise<EvaluationModel> {
-  const artifacts = folderOf(artifactsFolder);
-  const manifest = await readStandardManifest(artifacts);
-  const folder = await checkpointFolder(options.checkpoint ?? join(artifacts, manifest.checkpoint));
-  const { parameters } = await readCheckpoint(folder, manifest.parameters);
-  const { backend, release } = await takeBackend(options, await requirementOf(artifacts, manifest));
+  return openRunnable(await readRunnable(folderOf(artifacts)), options);
+}
+
+async function openRunnable(
+  { folder, manifest, requirement }: RunnableArtifacts,
+  options: EvaluationModelOptions,
+): Promise<EvaluationModel> {
+  const checkpoint = await checkpointFolder(options.checkpoint ?? join(folder, manifest.checkpoint));
+  const { parameters } = await readCheckpoint(checkpoint, manifest.parameters);
+  const { backend, release } = await takeBackend(options, requirement);
   let graph: ArtifactGraph;
   try {
-    graph = await openArtifactGraph(backend, { folder: artifacts, manifest, parameters }, "evaluation");
+    graph = await openArtifactGraph(backend, { folder, manifest, parameters }, "evaluation");
   } catch (error) {
     await release();
     throw error;
@@ -75,12 +80,16 @@ export interface EvaluateOptions extends EvaluationModelOptions, EvaluateGraphOp
 }
 
 /**
- * Loss, perplexity and token accuracy of artifacts, or of a checkpoint trained from them.
+ * Loss, perplexity and token accuracy of artifacts (a folder, or what has been read of it), or of a checkpoint trained
+ * from them.
  *
  * @throws RangeError when the data holds no target token.
  */
-export async function evaluate(artifacts: string, options: EvaluateOptions): Promise<Evaluation> {
-  const model = await openEvaluationModel(artifacts, options);
+export async function evaluate(
+  artifacts: string | RunnableArtifacts,
+  options: EvaluateOptions,
+): Promise<Evaluation> {
+  const model = await openRunnable(await readRunnable(artifacts), options);
   try {
     return await model.evaluate(options.batches, options);
   } finally {

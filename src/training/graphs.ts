@@ -1,5 +1,12 @@
 // The graphs of training and evaluation, with the inputs and outputs that design.md gives them.
-import { type DecoderConfig, decoder, EMBEDDING, HEAD, idRows } from "../architectures/decoder.ts";
+import {
+  type DecoderConfig,
+  decoder,
+  EMBEDDING,
+  HEAD,
+  idRows,
+  leastSequence,
+} from "../architectures/decoder.ts";
 import { differentiate } from "../onnx/backward.ts";
 import { type ElementType, type FloatType, statisticsType } from "../onnx/element-type.ts";
 import { type ExternalBytes, Graph, type Value } from "../onnx/graph.ts";
@@ -10,6 +17,7 @@ import type { Opset } from "../onnx/operators/table.ts";
 import { type CrossEntropy, crossEntropy } from "../onnx/ops/cross-entropy.ts";
 import { embedding } from "../onnx/ops/embedding.ts";
 import { nextTokens } from "../onnx/ops/next-tokens.ts";
+import { paddedTokens } from "../onnx/ops/padded-tokens.ts";
 import { allRows, targetRows } from "../onnx/ops/target-rows.ts";
 import { weightAs } from "../onnx/ops/weight.ts";
 
@@ -60,6 +68,9 @@ export interface GraphSource {
   readonly opset?: Opset;
 }
 
+/** Dimension of the tokens that a graph is given, in each row. */
+const SEQUENCE = "sequence";
+
 /** Name of the rows that are added to an embedding or head. */
 export function newRowsOf(tensor: string): string {
   return `${tensor}.new_rows`;
@@ -94,15 +105,18 @@ export function lossGraph(source: GraphSource): {
 export function evaluationGraph(source: GraphSource): Graph {
   const g = new Graph(source.opset);
   const { entropy, perItem, ids, hidden, head } = model(g, source, "evaluation");
-  const [batch = 1, sequence = 1] = ids.shape;
-  const { size, begin, end } = { size: dimOf(hidden, 1), begin: firstIndex(g), end: g.dimension(sequence) };
+  const [batch = 1, length = 1] = ids.shape;
+  const { size, begin, end } = { size: dimOf(hidden, 1), begin: firstIndex(g), end: g.dimension(SEQUENCE) };
   g.output("loss", perItem === null ? entropy.loss : mul(g, entropy.loss, perItem));
-  const byRow = reshape(g, cast(g, entropy.logProbabilities, "float32"), [batch, sequence]);
+  const byRow = reshape(g, cast(g, entropy.logProbabilities, "float32"), [batch, length]);
   const beforeEnd = sub(g, end, g.constant("int64", [1], [1]));
-  const predicted = { axis: 1, begin, end: beforeEnd, size: `${sequence} - 1` };
+  const predicted = { axis: 1, begin, end: beforeEnd, size: `${SEQUENCE} - 1` };
   g.output("token_logprobs", slice(g, byRow, predicted));
-  g.output("predictions", reshape(g, entropy.predictions(), [batch, sequence]));
-  const rows = reshape(g, hidden, [batch, sequence, size]);
+  const predictions = reshape(g, entropy.predictions(), [batch, length]);
+  // As float32, exact up to 2^24: WebGPU slices no integers.
+  const ofGiven = (x: Value) => slice(g, cast(g, x, "float32"), { axis: 1, begin, end, size: SEQUENCE });
+  g.output("predictions", length === SEQUENCE ? predictions : cast(g, ofGiven(predictions), "int64"));
+  const rows = reshape(g, hidden, [batch, length, size]);
   const last = reshape(g, slice(g, rows, { axis: 1, begin: beforeEnd, end, size: 1 }), [batch, size]);
   const logits = head.map((block) => gemm(g, [last, weightAs(g, block, last.type)], { transposeB: true }));
   const vocabulary = head.reduce((sum, block) => sum + Number(dimOf(block, 0)), 0);
@@ -118,9 +132,9 @@ interface ModelValues {
   readonly entropy: CrossEntropy;
   /** What loss and gradients of `entropy` are to be multiplied with; null where they are so already. */
   readonly perItem: Value | null;
-  /** int32 [batch, sequence] */
+  /** int32, as long as the rows that are computed: at least as long as what was given. */
   readonly ids: Value;
-  /** [batch sequence, hidden] */
+  /** [rows of `ids`, hidden] */
   readonly hidden: Value;
   /** Blocks of the head's rows. */
   readonly head: readonly Value[];
@@ -130,13 +144,16 @@ interface ModelValues {
 /** Inputs, decoder and loss. */
 function model(g: Graph, source: GraphSource, purpose: "training" | "evaluation"): ModelValues {
   const { config, maxSequence, queryChunks, headChunks, recompute, type } = source;
-  const tokens = (name: string) => cast(g, g.input(name, "int64", ["batch", "sequence"]), "int32");
-  const [ids, labels, positions] = [tokens("input_ids"), tokens("labels"), tokens("position_ids")];
+  const tokens = (name: string) => cast(g, g.input(name, "int64", ["batch", SEQUENCE]), "int32");
+  const given = [tokens("input_ids"), tokens("labels"), tokens("position_ids")] as const;
+  g.measure("batch", () => sizeOf(g, given[0], 0));
+  g.measure(SEQUENCE, () => sizeOf(g, given[0], 1));
+  const least = Math.max(leastSequence(config, queryChunks), headChunks);
+  const padded = (x: Value) => paddedTokens(g, x, least);
+  const [ids, labels, positions] = [padded(given[0]), padded(given[1]), padded(given[2])];
   const items = g.input("num_items", "float32", []);
   const rows = idRows(g, ids);
-  g.measure("batch", () => sizeOf(g, ids, 0));
-  g.measure("sequence", () => sizeOf(g, ids, 1));
-  g.measure("batch*sequence", () => sizeOf(g, rows, 0));
+  g.measure(String(dimOf(rows, 0)), () => sizeOf(g, rows, 0));
   const weights = weightValues(g, source, purpose);
   const weight = (name: string) => {
     const value = weights.get(name);

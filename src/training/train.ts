@@ -3,14 +3,13 @@
 import { join } from "node:path";
 import { checkBackend } from "../../backends/index.ts";
 import type { ComputeDType } from "../backend.ts";
-import { requirementOf } from "./artifact-graph.ts";
+import { readRunnable } from "./artifact-graph.ts";
 import { type ArtifactsFolder, folderOf, RUN_FOLDER } from "./artifacts-folder.ts";
 import { checkpointFolder } from "./checkpoint.ts";
 import { checkBatchSize, dataSettings, openTrainingData, type TrainingDataOptions } from "./data.ts";
 import type { Evaluation } from "./evaluate.ts";
 import { type EvaluateOptions, evaluate as evaluateBatches } from "./evaluation-model.ts";
 import { checkRun, settingsOf, type TrainBatchesOptions } from "./plan.ts";
-import { readStandardManifest } from "./read-manifest.ts";
 import { checkpointToResume, checkSettings } from "./resume.ts";
 import { type StepReport, trainBatches } from "./trainer.ts";
 
@@ -46,15 +45,16 @@ export async function* train(
 ): AsyncGenerator<StepReport, void> {
   const folder = folderOf(artifacts);
   const { data, out = join(folder, RUN_FOLDER), evaluation, ...rest } = options;
-  const manifest = await readStandardManifest(folder);
-  await checkTraining({ ...options, out, ...(await requirementOf(folder, manifest)) });
+  const runnable = await readRunnable(folder);
+  const { manifest, requirement } = runnable;
+  await checkTraining({ ...options, out, ...requirement });
   const latest = await checkpointToResume(out, options.resume ?? false);
   if (latest !== null)
     await checkSettings(latest, { ...settingsOf(rest, manifest), ...dataSettings(rest, manifest) });
   const batches = await openTrainingData(folder, data, { ...rest, folder: join(out, "data", "train") });
   const heldOut =
     evaluation && (await openTrainingData(folder, evaluation.data, evaluationData(options, out)));
-  yield* trainBatches(folder, {
+  yield* trainBatches(runnable, {
     ...rest,
     batches,
     out,
@@ -111,11 +111,11 @@ export async function evaluate(
   const { onProgress: _, ...rest } = options;
   const { backend = "auto", checkpoint } = rest;
   // Before the data is packed, which takes long.
-  const requirement = await requirementOf(folder, await readStandardManifest(folder));
-  if (typeof backend === "string") await checkBackend(backend, requirement);
+  const runnable = await readRunnable(folder);
+  if (typeof backend === "string") await checkBackend(backend, runnable.requirement);
   if (checkpoint !== undefined) await checkpointFolder(checkpoint);
   const batches = await openTrainingData(folder, options.data, { ...options, seed: null });
-  return evaluateBatches(folder, { ...rest, batches });
+  return evaluateBatches(runnable, { ...rest, batches });
 }
 
 /** Held-out data is packed apart, and keeps its order. */

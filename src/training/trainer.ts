@@ -9,7 +9,8 @@ import {
   floatsOf,
   notesOn,
   openArtifactGraph,
-  requirementOf,
+  type RunnableArtifacts,
+  readRunnable,
   scalarOf,
   type Trainable,
   takeBackend,
@@ -24,7 +25,6 @@ import {
 import { clipScale } from "./clip.ts";
 import { type Evaluation, evaluateGraph } from "./evaluate.ts";
 import { type Plan, planOf, type TrainBatchesOptions } from "./plan.ts";
-import { readStandardManifest } from "./read-manifest.ts";
 import { checkpointToResume, checkSettings } from "./resume.ts";
 import { openRunLog, type RunLog } from "./run-log.ts";
 import type { NamedArrays } from "./tensor-file.ts";
@@ -57,7 +57,7 @@ export interface StepReport {
 }
 
 /**
- * Trains the parameters of an artifacts folder. Whoever stops the iteration, by `break` or the signal, can go on with
+ * Trains the parameters of artifacts: a folder, or what has been read of it. Whoever stops the iteration, by `break` or the signal, can go on with
  * `resume`; on the same machine with the same threads, the result is the same to the bit.
  *
  * @example
@@ -68,19 +68,20 @@ export interface StepReport {
  * run to go on with; Error naming the batch when loss or gradients are not finite; the signal's reason when aborted.
  */
 export async function* trainBatches(
-  artifacts: string,
+  artifacts: string | RunnableArtifacts,
   options: TrainBatchesOptions,
 ): AsyncGenerator<StepReport, void> {
-  const manifest = await readStandardManifest(artifacts);
+  const runnable = await readRunnable(artifacts);
+  const { folder, manifest, requirement } = runnable;
   const plan = await planOf(options, manifest);
-  const { checkpoint, saved } = await startingPoint(artifacts, options, plan.settings);
-  const { backend, release } = await takeBackend(options, await requirementOf(artifacts, manifest));
+  const { checkpoint, saved } = await startingPoint(runnable, options, plan.settings);
+  const { backend, release } = await takeBackend(options, requirement);
   try {
     await using updater = openUpdater({
       values: [...checkpoint.parameters.values()].reduce((sum, { length }) => sum + length, 0),
       threads: options.threads ?? availableParallelism(),
     });
-    const trainable = { folder: artifacts, manifest, parameters: checkpoint.parameters };
+    const trainable = { folder, manifest, parameters: checkpoint.parameters };
     const moments = new Map(checkpoint.moments ?? initialMoments(checkpoint.parameters));
     const run = { options, plan, backend, updater, trainable, moments, state: checkpoint.state, saved };
     yield* runSteps(run);
@@ -91,14 +92,13 @@ export async function* trainBatches(
 
 /** The newest checkpoint of the run, or the artifacts' own; `saved` is the step that is on disk as the run's. */
 async function startingPoint(
-  artifacts: string,
+  { folder, manifest: { parameters, checkpoint } }: RunnableArtifacts,
   { out, resume = false }: TrainBatchesOptions,
   settings: RunSettings,
 ) {
-  const { parameters, checkpoint } = await readStandardManifest(artifacts);
   const latest = await checkpointToResume(out, resume);
   if (latest !== null) await checkSettings(latest, settings);
-  const found = await readCheckpoint(latest ?? join(artifacts, checkpoint), parameters);
+  const found = await readCheckpoint(latest ?? join(folder, checkpoint), parameters);
   if (latest === null)
     return { checkpoint: { ...found, state: { ...INITIAL_STATE, settings } }, saved: null };
   return { checkpoint: found, saved: found.state.step };

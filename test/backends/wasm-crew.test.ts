@@ -1,9 +1,11 @@
 // One matrix on several threads: the bits of one thread, and what happens when a thread goes away.
 import { once } from "node:events";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { CREW_BYTES, CrewControl, MAX_HELPERS } from "../../backends/wasm/crew/control.ts";
+import { sharedFlops } from "../../backends/wasm/crew/cost-model.ts";
 import { Crew } from "../../backends/wasm/crew/crew.ts";
+import { Crews } from "../../backends/wasm/crew/crews.ts";
 import type { Call } from "../../backends/wasm/crew/helper.ts";
 import * as wasm from "../../backends/wasm/index.ts";
 import { KERNELS_BASE64, RELAXED_KERNELS_BASE64 } from "../../backends/wasm/kernels.wasm.ts";
@@ -35,12 +37,20 @@ function solve(solver: Solver, shape: Shape, dtype: MatrixDType, bytes: Uint8Arr
   }
 }
 
+/** A matrix whose Gram matrix of float products is too coarse, and whose Gram matrix of doubles is not. */
+function coarse(shape: Shape): Matrix {
+  const noise = drawMatrix(shape, "F32", 7).elements;
+  return { shape, elements: noise.map((x) => Math.fround(4 + x / 8)) };
+}
+
 /** A solver on this thread with so many helpers, all of them there. */
 async function openCrew(build: string, precision: Precision, helpers: number) {
   const control = new SharedArrayBuffer(CREW_BYTES);
   const words = new CrewControl(control);
   const { port1: invitations, port2 } = new MessageChannel();
-  const crew = new Crew({ control, invitations: port2, helpers }, () => false);
+  const restarts: boolean[] = [];
+  const onRestart = () => restarts.push(words.floats);
+  const crew = new Crew({ control, invitations: port2, helpers }, { interrupted: () => false, onRestart });
   const solver = new Solver(new WebAssembly.Module(kernelBytes(build, true)), precision, () => false, crew);
   for (let seat = 1; seat <= helpers; seat++) {
     const { port1, port2: port } = new MessageChannel();
@@ -58,7 +68,7 @@ async function openCrew(build: string, precision: Precision, helpers: number) {
       { timeout: 20_000 },
     )
     .toBe(helpers);
-  return { solver, words };
+  return { solver, words, restarts };
 }
 
 describe("one matrix on several threads", () => {
@@ -106,6 +116,21 @@ describe("one matrix on several threads", () => {
     const actual = solve(solver, [200, 160], "F64", bytes);
     expect(actual).toEqual(solve(plain, [200, 160], "F64", bytes));
     expect(actual[0]).toBeCloseTo(solve(alone, [200, 160], "F64", bytes)[0] ?? NaN, 12);
+  });
+
+  it("counts what is done anew where float products are refused, and tells", async () => {
+    const shape = [400, 300] as const;
+    compileKernels(); // lets old Node compile the relaxed build
+    const { solver, words, restarts } = await openCrew(RELAXED_KERNELS_BASE64, "fast", 0);
+    solve(solver, shape, "F32", encode(drawMatrix(shape, "F32", 6), "F32"));
+    expect([restarts, words.floats]).toEqual([[], true]);
+    const once = words.doneMflops;
+    solve(solver, shape, "F32", encode(coarse(shape), "F32"));
+    expect(restarts).toEqual([false]);
+    const more = sharedFlops({ shape, floats: false }) - sharedFlops({ shape, floats: true });
+    expect(Math.abs(words.doneMflops - once - more / 1e6)).toBeLessThanOrEqual(1);
+    solver.begin({ shape, dtype: "F32", rereadable: true });
+    expect([words.doneMflops, words.floats]).toEqual([0, true]);
   });
 
   it("gives the same bits to a queue of matrices on 1, 2, 3 and 4 threads", async () => {
@@ -189,6 +214,11 @@ describe("CrewControl", () => {
   });
 });
 
+/** Rows that never come. */
+async function* never(): AsyncGenerator<Uint8Array> {
+  await new Promise(() => {});
+}
+
 describe("the wasm backend with a lone matrix", () => {
   const n = 1500;
   const bytes = encode(drawMatrix([n, n], "BF16", 10), "BF16");
@@ -257,6 +287,66 @@ describe("the wasm backend with a lone matrix", () => {
       await watched.close();
     },
   );
+
+  it("has ended every thread when it is closed after a helper died, and every call was rejected", async () => {
+    const watched = await openWatched(3);
+    let exits = 0;
+    const held = singularValues(watched.backend, { shape: [4, 4], dtype: "F32", rows: never() });
+    const helped = singularValues(watched.backend, large);
+    const reasons = Promise.all(
+      [held, helped].map((call) =>
+        call.then(
+          () => "",
+          (error) => error.message,
+        ),
+      ),
+    );
+    await expect.poll(() => watched.started.length).toBe(3);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    for (const thread of watched.started) thread.once("exit", () => exits++);
+    void watched.started[2]?.terminate();
+    await helped.catch(() => {});
+    await watched.close();
+    expect(exits).toBe(3);
+    expect(await reasons).toEqual([
+      "The wasm backend was closed",
+      expect.stringMatching(
+        /^A worker of the wasm backend stopped before its matrix was done, with code \d$/,
+      ),
+    ]);
+  });
+
+  it("sends a thread that is free to a matrix whose float products were refused", async () => {
+    const send = vi.spyOn(Crews.prototype, "send");
+    const backend = await wasm.open({ precision: "fast", threads: 2 });
+    const shape = [6000, 600] as const;
+    const bytes = encode(coarse(shape), "F32");
+    let looks = 0;
+    let endOther = () => {};
+    const ended = new Promise<void>((resolve) => {
+      endOther = resolve;
+    });
+    const rows = {
+      async *[Symbol.asyncIterator]() {
+        looks++;
+        yield bytes.subarray(0, -2400);
+        if (looks === 1) {
+          endOther(); // the other thread is free once there is nothing left here
+          await other;
+        }
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        yield bytes.subarray(-2400);
+      },
+    };
+    async function* idle() {
+      await ended;
+      yield new Uint8Array(4);
+    }
+    const other = singularValues(backend, { shape: [1, 1], dtype: "F32", rows: idle() });
+    await singularValues(backend, { shape, dtype: "F32", rows, rereadable: true });
+    expect([looks, send.mock.calls.length]).toEqual([2, 1]);
+    await backend.close();
+  });
 
   it("ends at once when closed", async () => {
     const watched = await openWatched(3);

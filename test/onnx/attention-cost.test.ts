@@ -32,7 +32,7 @@ function ranges(nodes: Awaited<ReturnType<typeof graphOf>>["nodes"], size: (dim:
   const shapes = nodes
     .map(({ output }) => output.shape)
     .filter(
-      ([, , , queries, keys]) => /^queries\dof/.test(String(queries)) && /^keys|^sequence/.test(String(keys)),
+      ([, , , queries, keys]) => /^queries\dof/.test(String(queries)) && /^keys|^padded/.test(String(keys)),
     );
   const pairs = new Map(
     shapes.map(([, , , queries = 0, keys = 0]) => [String(queries), [queries, keys]] as const),

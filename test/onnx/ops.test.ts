@@ -178,7 +178,6 @@ const OPS: Readonly<Record<string, Op>> = {
   "attention in one chunk with a window": attentionOp({ chunks: 1, window: 2 }),
   "attention of 3 groups in 2 chunks": attentionOp({ chunks: 2, groups: 3, sharing: 1 }),
   "attention of 3 groups in 3 chunks with a window": attentionOp({ chunks: 3, groups: 3, window: 2 }),
-  "attention of 3 groups in chunks of which some are empty": attentionOp({ chunks: 4, groups: 3, length: 3 }),
   "crossEntropy in one chunk": lossOp(1, 1),
   "crossEntropy in 3 chunks": lossOp(3, 1),
   "crossEntropy with a head in two blocks": lossOp(2, 2),
@@ -227,7 +226,7 @@ function lossGraph({ inputs, build, linearFloat32, isLoss, symbols = {}, length 
   return g;
 }
 
-describe.each([1, 2, 3, 6, 7, 16])("attention over %d positions whose products are halved", (length) => {
+describe.each([8, 9, 13, 16])("attention over %d positions whose products are halved", (length) => {
   test.each([
     { groups: 3, sharing: 1, window: 2 },
     { groups: 3, sharing: 4 },

@@ -11,7 +11,7 @@ import { writeSafetensors } from "../../src/safetensors/writer.ts";
 import {
   floatsOf,
   openArtifactGraph,
-  requirementOf,
+  readRunnable,
   scalarOf,
   takeBackend,
 } from "../../src/training/artifact-graph.ts";
@@ -19,7 +19,6 @@ import { exportArtifacts } from "../../src/training/artifacts.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
 import { trainingGraph } from "../../src/training/graphs.ts";
 import { wholeFloat32 } from "../../src/training/initial-values.ts";
-import { readManifest } from "../../src/training/read-manifest.ts";
 import { saveModel } from "../../src/training/save-model.ts";
 import { evaluate, train } from "../../src/training/train.ts";
 import { trainBatches } from "../../src/training/trainer.ts";
@@ -113,11 +112,10 @@ test("trained with auto on whatever machine, and refused before data is read by 
   const { model } = await openFixture(FIXTURE);
   const folder = join(await temporaryFolder(), "artifacts");
   await exportArtifacts(model, { parameterNames: [UP] }, { out: folder, chatTemplate: "none" });
-  const manifest = await readManifest(folder);
-  const requirement = await requirementOf(folder, manifest);
+  const { requirement } = await readRunnable(folder);
   expect(requirement).toEqual({ capability: "session", computeDtype: "float32", float8Weights: true });
   const plain = await tinyArtifacts();
-  expect(await requirementOf(plain, await readManifest(plain))).toMatchObject({ float8Weights: false });
+  expect((await readRunnable(plain)).requirement).toMatchObject({ float8Weights: false });
   const notes: string[] = [];
   const { backend, release } = await takeBackend(
     { threads: 1, onNote: (note) => notes.push(note) },

@@ -22,8 +22,10 @@ const PRESENT = 6;
 const ABANDONED = 7;
 /** Millions of floating-point operations done. */
 const DONE = 8;
+/** 1 where the Gram matrix is of float products. */
+const FLOATS = 9;
 /** 1 for a helper that is to leave; the words from here on, by helper from 1. */
-const DISMISSED = 9;
+const DISMISSED = 10;
 const WORDS = DISMISSED + MAX_HELPERS + 1;
 const ARGUMENTS = 5;
 const ARGUMENTS_AT = Math.ceil(WORDS / 2) * 8;
@@ -87,9 +89,15 @@ export class CrewControl {
     Atomics.store(this.#words, DONE, mflops);
   }
 
-  /** A new matrix: nothing of it is done. */
-  begin(): void {
+  /** Whether the Gram matrix is of float products. */
+  get floats(): boolean {
+    return Atomics.load(this.#words, FLOATS) === 1;
+  }
+
+  /** A new matrix, or one whose float products were refused: nothing of it is done. */
+  begin(floats: boolean): void {
     this.doneMflops = 0;
+    Atomics.store(this.#words, FLOATS, floats ? 1 : 0);
   }
 
   /**

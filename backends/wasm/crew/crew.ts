@@ -13,6 +13,14 @@ import { chaseFlops, SHARED_ORDER } from "./cost-model.ts";
 /** A step of fewer operations takes less than waking somebody for it. */
 const LEAST_FLOPS = 2e6;
 
+/** What a crew asks, and what it tells. */
+export interface CrewEvents {
+  /** Once true, the work in progress throws an Error. */
+  readonly interrupted: () => boolean;
+  /** Called when a matrix is begun anew: there is more for helpers to do than there was. */
+  readonly onRestart: () => void;
+}
+
 /** The thread with the matrix. */
 export class Crew implements Team {
   readonly helpers: number;
@@ -20,10 +28,10 @@ export class Crew implements Team {
   readonly #control: CrewControl;
   readonly #invitations: MessagePort;
   readonly #check: () => void;
+  readonly #onRestart: () => void;
   #flops = 0;
 
-  /** @param interrupted - once true, the work in progress throws an Error. */
-  constructor({ control, invitations, helpers }: CrewStart, interrupted: () => boolean) {
+  constructor({ control, invitations, helpers }: CrewStart, { interrupted, onRestart }: CrewEvents) {
     this.memory = new WebAssembly.Memory<SharedArrayBuffer>({ initial: 2, maximum: 65536, shared: true });
     this.helpers = helpers;
     this.#control = new CrewControl(control);
@@ -31,12 +39,17 @@ export class Crew implements Team {
     this.#check = () => {
       if (interrupted()) throw new Error("The wasm backend was closed");
     };
+    this.#onRestart = onRestart;
   }
 
-  /** A new matrix: nothing of it is done. */
-  begin(): void {
+  begin(floats: boolean): void {
     this.#flops = 0;
-    this.#control.begin();
+    this.#control.begin(floats);
+  }
+
+  restart(floats: boolean): void {
+    this.begin(floats);
+    this.#onRestart();
   }
 
   run(kernels: Kernels, step: Step): void {

@@ -82,6 +82,7 @@ export class Solver {
       exponent: null,
     };
     this.#aim(this.#work, target);
+    this.#team.begin(target === "floats");
   }
 
   #targetOf({ dtype }: MatrixHeader): Target {
@@ -118,6 +119,7 @@ export class Solver {
       const values = this.#fromGram(work);
       if (this.#suffices(work, values)) return values;
       this.#aim(work, work.target === "floats" ? "gram" : "triangle");
+      if (work.target === "gram") this.#team.restart(false); // nobody can help with a triangle
       if (!work.layout.whole) break;
     }
     if (!work.header.rereadable) {

@@ -8,6 +8,10 @@ export interface Team {
   readonly helpers: number;
   /** The memory to work in, which they share; null: the solver has one of its own. */
   readonly memory: WebAssembly.Memory<ArrayBufferLike> | null;
+  /** A matrix begins; `floats` where its Gram matrix is of float products. */
+  begin(floats: boolean): void;
+  /** What was done of the matrix was refused: it begins anew with other products. */
+  restart(floats: boolean): void;
   /** Does all chunks of a step. */
   run(kernels: Kernels, step: Step): void;
   /** Makes the band tridiagonal. */
@@ -17,6 +21,8 @@ export interface Team {
 export const ALONE: Team = {
   helpers: 0,
   memory: null,
+  begin() {},
+  restart() {},
   run(kernels, step) {
     for (let chunk = 0; chunk < step.chunks; chunk++) doChunk(kernels, step, chunk);
   },

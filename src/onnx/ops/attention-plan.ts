@@ -38,7 +38,12 @@ export interface AttentionPlanOptions {
 /** Subtracted, for each reason, where a query does not see a key: far beyond any score, and far from overflow. */
 const HIDDEN = 1e30;
 
-/** Cuts `sequence` into chunks of nearly equal length; of short sequences some are empty. */
+/** Positions that make no chunk of {@link attentionPlan} empty. */
+export function leastPositions({ chunks, even }: Pick<AttentionPlanOptions, "chunks" | "even">): number {
+  return chunks > 1 && even ? 2 * chunks : chunks;
+}
+
+/** Cuts `sequence` into chunks of nearly equal length, none of them empty from {@link leastPositions} on. */
 export function attentionPlan(g: Graph, options: AttentionPlanOptions): readonly QueryChunk[] {
   const { positions, chunks, window, even } = options;
   const [, sequence = 1] = positions.shape;
