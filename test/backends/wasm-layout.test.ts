@@ -4,17 +4,23 @@ import { CREW_BYTES, MAX_HELPERS } from "../../backends/wasm/crew/control.ts";
 import { instantiateKernels } from "../../backends/wasm/kernels.ts";
 import { compileKernels } from "../../backends/wasm/kernels-module.ts";
 import { STAGING_BYTES } from "../../backends/wasm/protocol.ts";
-import { layOut } from "../../backends/wasm/singular-values/layout.ts";
+import { layOut, type MatrixHeader } from "../../backends/wasm/singular-values/layout.ts";
+import type { MatrixDType } from "../../src/tensor/dtype.ts";
+import { smallMatrices } from "./matrices.ts";
 
 const kernels = instantiateKernels(
   compileKernels().module,
   new WebAssembly.Memory({ initial: 4, maximum: 4 }),
 );
 
-/** Memory of a matrix in flight, with as many helpers as can be, over that of the matrix in float64. */
-function timesFloat64(shape: readonly [number, number], dtype: "F32" | "BF16", rereadable: boolean): number {
-  const { sizeBytes } = layOut({ shape, dtype, rereadable }, kernels, MAX_HELPERS);
-  return (sizeBytes + STAGING_BYTES + CREW_BYTES) / (8 * shape[0] * shape[1]);
+/** Memory of a matrix in flight, with as many helpers as can be. */
+function bytesOf(header: MatrixHeader): number {
+  return layOut(header, kernels, MAX_HELPERS).sizeBytes + STAGING_BYTES + CREW_BYTES;
+}
+
+/** The same over that of the matrix in float64. */
+function timesFloat64(shape: readonly [number, number], dtype: MatrixDType, rereadable: boolean): number {
+  return bytesOf({ shape, dtype, rereadable }) / (8 * shape[0] * shape[1]);
 }
 
 describe("layOut()", () => {
@@ -34,9 +40,10 @@ describe("layOut()", () => {
 
   it("takes at most 2.5 times a matrix in float64, also where the rows come once and where it is wide", () => {
     for (const shape of [
-      [1024, 1024],
       [1024, 4096],
+      [1700, 1700],
       [2048, 2048],
+      [2048, 2049],
       [4096, 4096],
       [4096, 14336],
       [8192, 28672],
@@ -44,13 +51,20 @@ describe("layOut()", () => {
       [28672, 8192],
       [131072, 4096],
     ] as const) {
-      for (const dtype of ["F32", "BF16"] as const) {
+      for (const dtype of ["F64", "F32", "BF16"] as const) {
         for (const rereadable of [true, false]) {
           expect(timesFloat64(shape, dtype, rereadable), `${shape.join(" x ")} ${dtype}`).toBeLessThanOrEqual(
             2.5,
           );
         }
       }
+    }
+  });
+
+  it("takes at most 4.5 MB more than that where the matrix is smaller", () => {
+    for (const [shape, dtype, rereadable] of smallMatrices()) {
+      const more = bytesOf({ shape, dtype, rereadable }) - 2.5 * 8 * shape[0] * shape[1];
+      expect(more, `${shape.join(" x ")} ${dtype}`).toBeLessThanOrEqual(4.5e6);
     }
   });
 

@@ -2,13 +2,16 @@
 import { MatrixError } from "../../../src/errors.ts";
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import type { Kernels } from "../../wasm/kernels.ts";
-import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
+import { type MatrixHeader, stackEnd } from "../../wasm/singular-values/layout.ts";
 import { blocksElements } from "./blocks.ts";
 import type { FloatPlan } from "./float-plan.ts";
 
 /** Rows (tall) or columns (wide) that are decoded and multiplied at once; never all of them, which would take as much memory. */
 const DEPTH = 1024;
 const LEAST_BLOCKS = 2;
+/** Of F64, whose undecoded rows take as much memory as the decoded ones. */
+const F64_DEPTH = 512;
+const F64_LEAST_BLOCKS = 4;
 /** The same where products are of floats, which add up that many of them: part of the numerics. */
 const FLOAT_DEPTH = 512;
 /** Where small errors matter, to 10 % smaller ones, in 1 to 3 % more time. */
@@ -21,6 +24,9 @@ const BLOCK = 256;
 const SMALL_ORDER = 640;
 
 const WASM_BYTES = 2 ** 32;
+
+/** Those that are laid out here. */
+const PLANS: readonly FloatPlan[] = ["none", "gram", "updates", "all"];
 
 /** Sizes of one matrix and the byte addresses of its parts. */
 export interface HybridLayout {
@@ -38,6 +44,9 @@ export interface HybridLayout {
   /** Order from which on the trailing matrix is in panel format, and its leading dimension. */
   readonly smallOrder: number;
   readonly smallLd: number;
+  /** All undecoded bytes, where wasm's layout has them too; null where they are not to be held, or have no room here. */
+  readonly held: number | null;
+  /** Undecoded bytes that are folded in next. */
   readonly raw: number;
   /** Doubles, or floats. */
   readonly decoded: number;
@@ -73,9 +82,14 @@ export interface HybridLayout {
   readonly sizeBytes: number;
 }
 
-function depthOf(plan: FloatPlan): number {
-  if (plan === "none") return DEPTH;
+function depthOf({ dtype }: MatrixHeader, plan: FloatPlan): number {
+  if (plan === "none") return dtype === "F64" ? F64_DEPTH : DEPTH;
   return plan === "updates" ? CAREFUL_FLOAT_DEPTH : FLOAT_DEPTH;
+}
+
+/** Whether rows that come once are needed again: each product of a wide matrix takes part of all, and a second look all of them. */
+export function isHeld({ shape, rereadable }: MatrixHeader): boolean {
+  return shape[0] < shape[1] || !rereadable;
 }
 
 /**
@@ -85,25 +99,44 @@ function depthOf(plan: FloatPlan): number {
  * @throws MatrixError when it needs more than the 4 GiB that WebAssembly addresses.
  */
 export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: FloatPlan): HybridLayout {
+  // By all plans: a second look, after another plan, finds the bytes where they were.
+  const fits = (each: FloatPlan) =>
+    place(header, kernels, { plan: each, holds: true }).sizeBytes <= WASM_BYTES;
+  const layout = place(header, kernels, { plan, holds: isHeld(header) && PLANS.every(fits) });
+  if (layout.sizeBytes <= WASM_BYTES) return layout;
+  const gib = (layout.sizeBytes / 2 ** 30).toFixed(1);
+  throw new MatrixError(
+    `Cannot compute the singular values of a ${header.shape.join(" x ")} matrix of ${header.dtype}: its Gram matrix and what ` +
+      `belongs to it need ${gib} GiB, and WebAssembly addresses 4 GiB; exclude this module or choose another backend`,
+  );
+}
+
+function place(
+  header: MatrixHeader,
+  kernels: Kernels,
+  { plan, holds }: { readonly plan: FloatPlan; readonly holds: boolean },
+): HybridLayout {
   const floats = plan !== "none";
   const { shape, dtype } = header;
   const n = Math.min(...shape);
   const m = Math.max(...shape);
   const half = kernels.bandWidth();
   const order = Math.ceil(n / half) * half;
-  const depth = Math.ceil(m / Math.max(LEAST_BLOCKS, Math.ceil(m / depthOf(plan))));
+  const leastBlocks = dtype === "F64" ? F64_LEAST_BLOCKS : LEAST_BLOCKS;
+  const depth = Math.ceil(m / Math.max(leastBlocks, Math.ceil(m / depthOf(header, plan))));
   const width = Math.min(order, BLOCK);
   const smallOrder = Math.min(order, SMALL_ORDER);
   const smallLd = smallOrder + 8; // no power of two, else all panels fall into the same cache sets
   const blocksDoubles = blocksElements(order, width);
   const bandDoubles = kernels.bandLd() * (order + 1);
 
-  let end = Number(kernels.__heap_base.value);
+  let end = stackEnd(kernels, 0);
   const take = (bytes: number): number => {
     const at = Math.ceil(end / 64) * 64;
     end = at + bytes;
     return at;
   };
+  const held = holds ? take(floatDTypeBytes(dtype) * n * m) : null;
   const raw = take(floatDTypeBytes(dtype) * n * depth);
   const decoded = take((floats ? 4 : 8) * (order * depth + 4));
   const tile = floats ? take(4 * Math.max(ROWS * width, order * half)) : 0;
@@ -119,6 +152,7 @@ export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: Float
     width,
     smallOrder,
     smallLd,
+    held,
     raw,
     decoded,
     tile,
@@ -142,11 +176,5 @@ export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: Float
     turnedImage: vector(),
     scratch: take(floats ? 8 * depth : 0),
   };
-  const sizeBytes = take(64);
-  if (sizeBytes <= WASM_BYTES) return { ...layout, sizeBytes };
-  const gib = (sizeBytes / 2 ** 30).toFixed(1);
-  throw new MatrixError(
-    `Cannot compute the singular values of a ${shape.join(" x ")} matrix of ${dtype}: its Gram matrix and what belongs ` +
-      `to it need ${gib} GiB, and WebAssembly addresses 4 GiB; exclude this module or choose another backend`,
-  );
+  return { ...layout, sizeBytes: take(64) };
 }

@@ -31,7 +31,7 @@ import {
   setDiagonal,
   type Workplace,
 } from "./gram.ts";
-import { type HybridLayout, layOutHybrid } from "./layout.ts";
+import { type HybridLayout, isHeld, layOutHybrid } from "./layout.ts";
 import type { ThreadProducts } from "./products.ts";
 import { type Begun, reduceFloatsToBand, reduceToBand } from "./stage-one.ts";
 
@@ -47,8 +47,8 @@ interface Work {
   readonly layout: HybridLayout;
   readonly dtype: number;
   readonly sizeBytes: number;
-  /** The bytes so far, where they may be needed again; as long as the matrix. */
-  readonly held: Uint8Array | null;
+  /** The bytes so far, where they may be needed again and have no room in the memory; as long as the matrix. */
+  readonly outside: Uint8Array | null;
   arrived: number;
   /** Rows in the area of undecoded bytes are multiplied by 2^-exponent; null until the first value that is not 0. */
   exponent: number | null;
@@ -91,11 +91,12 @@ export class HybridSolver {
     this.#work = this.#workOn(header, plan, null);
   }
 
-  /** @param held - the bytes of the whole matrix, where an earlier attempt has them. */
-  #workOn(header: MatrixHeader, plan: FloatPlan, held: Uint8Array | null): Work {
+  /** @param before - an earlier attempt, whose bytes stay where they are. */
+  #workOn(header: MatrixHeader, plan: FloatPlan, before: Work | null): Work {
     const floats = plan !== "none";
     const layout = layOutHybrid(header, this.#kernels, plan);
-    this.#reserve(layout.sizeBytes);
+    const least = before === null ? 0 : this.#memory.buffer.byteLength;
+    this.#reserve(Math.max(least, layout.sizeBytes));
     clearGram({ kernels: this.#kernels, layout }, floats);
     const sizeBytes = layout.n * layout.m * floatDTypeBytes(header.dtype);
     return {
@@ -104,7 +105,7 @@ export class HybridSolver {
       layout,
       dtype: DTYPE_NUMBER[header.dtype],
       sizeBytes,
-      held: held ?? (layout.wide || !header.rereadable ? new Uint8Array(sizeBytes) : null),
+      outside: before?.outside ?? (isHeld(header) && layout.held === null ? new Uint8Array(sizeBytes) : null),
       arrived: 0,
       exponent: firstExponent(header, floats || this.#deviceFloats),
     };
@@ -119,7 +120,7 @@ export class HybridSolver {
     const work = this.#current();
     if (work.arrived + bytes.length > work.sizeBytes)
       throw wrongSize(work.header, work.arrived + bytes.length);
-    work.held?.set(bytes, work.arrived);
+    this.#heldBytes(work)?.set(bytes, work.arrived);
     if (work.layout.wide) {
       work.arrived += bytes.length;
       return;
@@ -150,21 +151,37 @@ export class HybridSolver {
     else if (layout.m % layout.depth > 0) await this.#fold(work, layout.m % layout.depth);
     const values = work.plan === "none" ? await this.#fromGram(work) : await this.#fromFloatGram(work);
     if (values !== null) return values;
-    if (work.plan === "none") this.#handOver(header);
-    else this.#work = this.#workOn(header, "none", work.held);
-    if (work.held === null) return null;
+    if (work.plan === "none") return this.#handOver(work);
+    this.#work = this.#workOn(header, "none", work);
+    return this.#again(this.#heldBytes(this.#work));
+  }
+
+  /** Takes all bytes once more, and finishes; null where they are not at hand. */
+  async #again(held: Uint8Array | null): Promise<Float64Array<ArrayBuffer> | null> {
+    if (held === null) return null;
     for (;;) {
-      await this.append(work.held);
-      const next = await this.finish();
-      if (next !== null) return next;
+      await this.append(held);
+      const values = await this.finish();
+      if (values !== null) return values;
     }
   }
 
-  /** Has wasm's solver compute the matrix, whose rows come again. */
-  #handOver(header: MatrixHeader): void {
+  /** Has wasm's solver compute the matrix: from the bytes that lie here, or from its rows, which come again. */
+  #handOver(work: Work): Promise<Float64Array<ArrayBuffer> | null> | Float64Array<ArrayBuffer> | null {
+    const { header, layout } = work;
     this.#work = null;
     const target = this.#deviceFloats ? "gram" : "triangle";
-    this.#delegateToWasm().begin({ ...header, rereadable: true }, target);
+    const wasm = this.#delegateToWasm();
+    if (layout.held !== null && wasm.adopt(header, target)) return wasm.finish();
+    const held = layout.held === null ? work.outside : (this.#heldBytes(work)?.slice() ?? null);
+    wasm.begin({ ...header, rereadable: true }, target);
+    return this.#again(held);
+  }
+
+  /** All bytes of the matrix, as far as they have arrived, where they may be needed again. */
+  #heldBytes({ layout, outside, sizeBytes }: Work): Uint8Array | null {
+    if (layout.held === null) return outside;
+    return new Uint8Array(this.#memory.buffer, layout.held, sizeBytes);
   }
 
   #delegateToWasm(): Solver {
@@ -215,12 +232,13 @@ export class HybridSolver {
   async #foldColumns(work: Work): Promise<void> {
     const { n, m, depth, raw } = work.layout;
     const elementBytes = floatDTypeBytes(work.header.dtype);
+    const held = this.#heldBytes(work);
     for (let left = 0; left < m; left += depth) {
       const partBytes = Math.min(depth, m - left) * elementBytes;
       const area = new Uint8Array(this.#memory.buffer, raw, n * partBytes);
       for (let row = 0; row < n; row++) {
         const at = (row * m + left) * elementBytes;
-        if (work.held !== null) area.set(work.held.subarray(at, at + partBytes), row * partBytes);
+        if (held !== null) area.set(held.subarray(at, at + partBytes), row * partBytes);
       }
       await this.#fold(work, partBytes / elementBytes);
     }

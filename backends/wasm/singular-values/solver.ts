@@ -85,6 +85,18 @@ export class Solver {
     this.#team.begin(target === "floats");
   }
 
+  /**
+   * Starts a matrix all of whose bytes lie where its layout has them, as the first part; false, and nothing done, where the
+   * layout has no room for them.
+   */
+  adopt(header: MatrixHeader, target: Target): boolean {
+    const once = { ...header, rereadable: false };
+    if (!layOut(once, this.#kernels, this.#team.helpers).whole) return false;
+    this.begin(once, target);
+    this.#current().arrived = sizeOf(header);
+    return true;
+  }
+
   #targetOf({ dtype }: MatrixHeader): Target {
     return this.#precision === "fast" && dtype !== "F64" ? "floats" : "gram";
   }
