@@ -4,7 +4,7 @@
 import { type ElementType, statisticsType } from "../element-type.ts";
 import type { Graph, Value } from "../graph.ts";
 import { add, cast, clip, equal, mul, plus, scalar, scale, sub } from "../operators/elementwise.ts";
-import { gatherElements } from "../operators/indexing.ts";
+import { gatherElements, scatterElements } from "../operators/indexing.ts";
 import { concat, corner, dimOf, reshape, slice } from "../operators/layout.ts";
 import { gemm } from "../operators/matrices.ts";
 import { softmax, total } from "../operators/reductions.ts";
@@ -29,8 +29,7 @@ export function isFrozenHead(g: Graph, [first]: readonly Value[], type: ElementT
 
 /**
  * The loss of {@link crossEntropy}, []. With P_b the softmax of part b alone, c_b its share of the whole one, and t the target:
- * dhidden = (the sum of c_b P_b head_b, minus head_t) counts perItem; dhead_b = (c_b P_b)^T hidden counts perItem, less the
- * hidden states at their targets.
+ * dhidden = (the sum of c_b P_b head_b, minus head_t) counts perItem; dhead_b = (c_b P_b - onehot)^T hidden counts perItem.
  *
  * @throws Error, when differentiated, if something was computed from the loss.
  */
@@ -50,16 +49,15 @@ export function frozenHeadLoss(g: Graph, inputs: FrozenHeadInputs): Value {
   const perItem = cast(g, next.perItem, hidden.type);
   const logProbabilities = mul(g, sub(g, logits, logSumExp(g, logSums, shares)), counts);
   return g.record({
-    inputs: [hidden, targetRows, ...head],
+    inputs: [hidden, ...head],
     output: mul(g, scale(g, total(g, logProbabilities), -1), perItem),
     gradient({ isLoss, into }) {
       if (!isLoss) throw new Error("Cannot differentiate what is computed from the cross-entropy");
       const weights = mul(g, counts, perItem);
       const weighted = mul(g, hidden, weights);
-      into(targetRows, (sum) => plus(g, sum, scale(g, weighted, -1)));
-      for (const [at, { weight, probabilities }] of parts.entries())
-        into(weight, (sum) => {
-          const slope = mul(g, probabilities, column(g, shares, at));
+      for (const [at, part] of parts.entries())
+        into(part.weight, (sum) => {
+          const slope = slopeOf(g, part, column(g, shares, at));
           return gemm(g, [slope, weighted], { transposeA: true, plus: sum });
         });
       into(hidden, (sum) => {
@@ -83,6 +81,10 @@ interface Part {
   readonly probabilities: Value;
   /** log sum exp of the logits, [rows, 1]. */
   readonly logSum: Value;
+  /** int32 [rows, 1]: which of these rows the target is; any of them where it is in another part. */
+  readonly place: Value;
+  /** [rows, 1]: 1 where the target is in this part, else 0. */
+  readonly isInside: Value;
   /** The target's logit, [rows, 1]; 0 where it is in another part. */
   readonly logit: Value;
   /** The head's rows, weighted by their probabilities: [rows, hidden]; null where the hidden states need no gradient. */
@@ -143,9 +145,18 @@ function partOf(g: Graph, { hidden, weight, rows, place }: PartInputs): Part {
     weight,
     probabilities,
     logSum: logSumExp(g, logits, probabilities),
+    place: inside,
+    isInside,
     logit: mul(g, gatherElements(g, logits, inside), isInside),
     mean: g.isTracked(hidden) ? gemm(g, [probabilities, converted]) : null,
   };
+}
+
+/** The loss's gradient by the logits of a part, [rows, size], but for counts and items. */
+function slopeOf(g: Graph, { probabilities, place, isInside }: Part, share: Value): Value {
+  const shared = mul(g, probabilities, share);
+  const updates = sub(g, gatherElements(g, shared, place), isInside);
+  return scatterElements(g, shared, { axis: 1, index: place, updates });
 }
 
 /** One number, [1, 1], that is there when all of a part is. */

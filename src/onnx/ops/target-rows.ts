@@ -14,7 +14,7 @@ import {
   where,
 } from "../operators/elementwise.ts";
 import { gatherRows, scatterElements } from "../operators/indexing.ts";
-import { dimOf, reshape, sizeOf, slice } from "../operators/layout.ts";
+import { dimOf, reshape, slice } from "../operators/layout.ts";
 import { cumulativeSum, total } from "../operators/reductions.ts";
 import { cuts } from "./attention-plan.ts";
 import type { CrossEntropyInputs } from "./cross-entropy.ts";
@@ -50,7 +50,6 @@ export function targetRows(g: Graph, { hidden, next, chunks }: RowsInputs): Head
   const begin = g.constant("int32", [1], [0]);
   const taken = slice(g, order, { axis: 0, begin, end, size: "targets" });
   const rows = cast(g, reshape(g, taken, ["targets"]), "int32");
-  g.measure("targets", () => sizeOf(g, rows, 0));
   const output = g.record({
     inputs: [hidden],
     output: gatherRows(g, hidden, rows),
