@@ -5,7 +5,7 @@ import { BackendUnavailableError, UsageError } from "../../src/errors.ts";
 import { PROVIDERS, type Provider, providerAvailability } from "./providers.ts";
 
 // Counts up whenever this driver's numbers may change for another reason than the runtime and the kernels.
-const DRIVER_VERSION = "2";
+const DRIVER_VERSION = "3";
 
 export const cpu: BackendEntry = entryOf(PROVIDERS.cpu);
 export const cuda: BackendEntry = entryOf(PROVIDERS.cuda);
@@ -38,7 +38,8 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
   }
   const { openSession } = await import("./session.ts");
   const { env } = await import("onnxruntime-node");
-  const pool = await openPool(provider, { ...options, threads });
+  const { openPool } = await import("./singular-values/pool.ts");
+  const pool = openPool(provider, { ...options, threads });
   const sessions = new Set<GraphSession>();
   let closed = false;
 
@@ -68,21 +69,6 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
     close,
     [Symbol.asyncDispose]: close,
   };
-}
-
-/** The threads that compute singular values: the wasm backend's pool with threads of this driver's own. */
-async function openPool(
-  { backend, name, precisions }: Provider,
-  { threads, precision }: Required<BackendOptions>,
-): Promise<Backend & Required<Pick<Backend, "singularValues">>> {
-  const { WasmBackend } = await import("../wasm/pool.ts");
-  const url = new URL("./singular-values/worker.js", import.meta.url);
-  return new WasmBackend(threads, precisions.includes(precision) ? precision : precisions[0], {
-    backend,
-    url,
-    workerData: { provider: name },
-    helps: false,
-  });
 }
 
 function closedError(provider: Provider): Error {

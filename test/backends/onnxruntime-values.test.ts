@@ -93,7 +93,7 @@ describe("the onnxruntime-cpu backend, in particular", () => {
   });
 
   it("does so in the memory that it has", async () => {
-    const products = await openThreadProducts("cpu", "exact");
+    const products = await openThreadProducts({ floats: false });
     const solver = new HybridSolver(compileKernels().module, products, () => false);
     const shape = [700, 720] as const;
     const bytes = encode(matrixOfSpectrum(shape, [1], 12), "F64");
@@ -333,7 +333,7 @@ describe("productsOf()", () => {
   }
 
   it("adds each form where the sum lies, in place or copied there, and touches nothing else", async () => {
-    const forms = await openForms({ provider: "cpu", type: "float64", adds: true });
+    const forms = await openForms({ type: "float64", adds: true });
     const [m, n, k] = [7, 5, 9] as const;
     for (const inPlace of [true, false]) {
       const products = productsOf(forms, { type: "float64", inPlace });

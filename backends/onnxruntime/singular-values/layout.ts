@@ -4,7 +4,9 @@ import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import type { Kernels } from "../../wasm/kernels.ts";
 import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
 import { blocksElements } from "./blocks.ts";
+import { STRIP } from "./device-graphs.ts";
 import type { FloatPlan } from "./float-plan.ts";
+import type { Upload } from "./upload.ts";
 
 /** Rows (tall) or columns (wide) that are decoded and multiplied at once; never all of them, which would take as much memory. */
 const DEPTH = 1024;
@@ -39,7 +41,7 @@ export interface HybridLayout {
   readonly smallOrder: number;
   readonly smallLd: number;
   readonly raw: number;
-  /** Doubles, or floats. */
+  /** Doubles, or floats; nothing where a device decodes. */
   readonly decoded: number;
   /** A product of floats on its way into a matrix of doubles. */
   readonly tile: number;
@@ -73,7 +75,8 @@ export interface HybridLayout {
   readonly sizeBytes: number;
 }
 
-function depthOf(plan: FloatPlan): number {
+function depthOf(plan: FloatPlan, upload: Upload | null): number {
+  if (upload !== null) return upload.depth;
   if (plan === "none") return DEPTH;
   return plan === "updates" ? CAREFUL_FLOAT_DEPTH : FLOAT_DEPTH;
 }
@@ -82,16 +85,23 @@ function depthOf(plan: FloatPlan): number {
  * Lays one matrix out.
  *
  * @param plan - what of it is products of floats, by the processor.
+ * @param upload - how it goes to a device, which makes the Gram matrix; null: the processor does.
  * @throws MatrixError when it needs more than the 4 GiB that WebAssembly addresses.
  */
-export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: FloatPlan): HybridLayout {
+export function layOutHybrid(
+  header: MatrixHeader,
+  kernels: Kernels,
+  plan: FloatPlan,
+  upload: Upload | null = null,
+): HybridLayout {
   const floats = plan !== "none";
   const { shape, dtype } = header;
   const n = Math.min(...shape);
   const m = Math.max(...shape);
   const half = kernels.bandWidth();
   const order = Math.ceil(n / half) * half;
-  const depth = Math.ceil(m / Math.max(LEAST_BLOCKS, Math.ceil(m / depthOf(plan))));
+  const least = Math.ceil(m / Math.max(LEAST_BLOCKS, Math.ceil(m / depthOf(plan, upload))));
+  const depth = upload === null ? least : STRIP * Math.ceil(least / STRIP);
   const width = Math.min(order, BLOCK);
   const smallOrder = Math.min(order, SMALL_ORDER);
   const smallLd = smallOrder + 8; // no power of two, else all panels fall into the same cache sets
@@ -105,7 +115,7 @@ export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: Float
     return at;
   };
   const raw = take(floatDTypeBytes(dtype) * n * depth);
-  const decoded = take((floats ? 4 : 8) * (order * depth + 4));
+  const decoded = take(upload === null ? (floats ? 4 : 8) * (order * depth + 4) : 0);
   const tile = floats ? take(4 * Math.max(ROWS * width, order * half)) : 0;
   const rounded = Math.ceil((raw + 8 * smallLd * smallOrder) / 64) * 64;
   take(Math.max(0, rounded + (plan === "all" ? 4 * blocksDoubles : 0) - end));

@@ -20,6 +20,8 @@ import {
   wrongSize,
 } from "../../wasm/singular-values/solver.ts";
 import { ALONE, chaseBulges } from "../../wasm/singular-values/team.ts";
+import type { DeviceGram } from "./device-gram.ts";
+import { STRIP } from "./device-graphs.ts";
 import { type FloatPlan, floatPlan } from "./float-plan.ts";
 import {
   addFloatGram,
@@ -34,6 +36,7 @@ import {
 import { type HybridLayout, layOutHybrid } from "./layout.ts";
 import type { ThreadProducts } from "./products.ts";
 import { type Begun, reduceFloatsToBand, reduceToBand } from "./stage-one.ts";
+import type { Upload } from "./upload.ts";
 
 // Of a Gram matrix of a device's float products: what rounding moves a squared singular value by is taken as
 // 2^-22 sigma_1^2, and the sum of the smaller half, hence the SNR, must be known to 1e-4.
@@ -44,6 +47,8 @@ interface Work {
   readonly header: MatrixHeader;
   /** What of it is products of floats by the processor. */
   readonly plan: FloatPlan;
+  /** How it goes to the device; null: there is none. */
+  readonly upload: Upload | null;
   readonly layout: HybridLayout;
   readonly dtype: number;
   readonly sizeBytes: number;
@@ -58,6 +63,8 @@ interface Work {
 export class HybridSolver {
   readonly #module: WebAssembly.Module;
   readonly #products: ThreadProducts;
+  /** Makes the Gram matrix; null: the products do. */
+  readonly #device: DeviceGram | null;
   readonly #interrupted: () => boolean;
   #memory: WebAssembly.Memory;
   #kernels: Kernels;
@@ -70,10 +77,17 @@ export class HybridSolver {
   /**
    * @param module - the compiled kernels.
    * @param interrupted - asked before each product; once true, the work in progress throws an Error.
+   * @param device - makes the Gram matrix, where there is one.
    */
-  constructor(module: WebAssembly.Module, products: ThreadProducts, interrupted: () => boolean) {
+  constructor(
+    module: WebAssembly.Module,
+    products: ThreadProducts,
+    interrupted: () => boolean,
+    device: DeviceGram | null = null,
+  ) {
     this.#module = module;
     this.#products = products;
+    this.#device = device;
     this.#interrupted = interrupted;
     this.#memory = newMemory();
     this.#kernels = instantiateKernels(module, this.#memory);
@@ -94,13 +108,16 @@ export class HybridSolver {
   /** @param held - the bytes of the whole matrix, where an earlier attempt has them. */
   #workOn(header: MatrixHeader, plan: FloatPlan, held: Uint8Array | null): Work {
     const floats = plan !== "none";
-    const layout = layOutHybrid(header, this.#kernels, plan);
+    const upload = this.#device?.upload(header) ?? null;
+    const layout = layOutHybrid(header, this.#kernels, plan, upload);
     this.#reserve(layout.sizeBytes);
     clearGram({ kernels: this.#kernels, layout }, floats);
+    if (upload !== null) this.#device?.begin(layout, upload);
     const sizeBytes = layout.n * layout.m * floatDTypeBytes(header.dtype);
     return {
       header,
       plan,
+      upload,
       layout,
       dtype: DTYPE_NUMBER[header.dtype],
       sizeBytes,
@@ -148,6 +165,7 @@ export class HybridSolver {
     if (work.arrived !== work.sizeBytes) throw wrongSize(header, work.arrived);
     if (layout.wide) await this.#foldColumns(work);
     else if (layout.m % layout.depth > 0) await this.#fold(work, layout.m % layout.depth);
+    await this.#device?.settle(this.#workplace(work));
     const values = work.plan === "none" ? await this.#fromGram(work) : await this.#fromFloatGram(work);
     if (values !== null) return values;
     if (work.plan === "none") this.#handOver(header);
@@ -176,7 +194,7 @@ export class HybridSolver {
 
   /** Whether the Gram matrix is made on a device that has no doubles. */
   get #deviceFloats(): boolean {
-    return this.#products.gramProducts.floats;
+    return this.#device?.floats ?? false;
   }
 
   #suffices(values: Float64Array): boolean {
@@ -216,13 +234,17 @@ export class HybridSolver {
     const { n, m, depth, raw } = work.layout;
     const elementBytes = floatDTypeBytes(work.header.dtype);
     for (let left = 0; left < m; left += depth) {
-      const partBytes = Math.min(depth, m - left) * elementBytes;
-      const area = new Uint8Array(this.#memory.buffer, raw, n * partBytes);
+      const columns = Math.min(depth, m - left);
+      // Of what goes to a device, the last strip is filled up with zeros.
+      const pitch = work.upload === null ? columns : STRIP * Math.ceil(columns / STRIP);
+      const area = new Uint8Array(this.#memory.buffer, raw, n * pitch * elementBytes);
+      if (pitch > columns) area.fill(0);
       for (let row = 0; row < n; row++) {
         const at = (row * m + left) * elementBytes;
-        if (work.held !== null) area.set(work.held.subarray(at, at + partBytes), row * partBytes);
+        const part = work.held?.subarray(at, at + columns * elementBytes);
+        if (part !== undefined) area.set(part, row * pitch * elementBytes);
       }
-      await this.#fold(work, partBytes / elementBytes);
+      await this.#fold(work, pitch);
     }
   }
 
@@ -231,8 +253,13 @@ export class HybridSolver {
     const { layout, dtype, plan } = work;
     const { raw, decoded, n, order, wide } = layout;
     const kernels = this.#kernels;
-    const factor = this.#factor(work, n * depth);
-    const { floatProducts, gramProducts } = this.#products;
+    const factor = await this.#factor(work, n * depth);
+    if (this.#device !== null && work.upload !== null) {
+      const part = { dtype: work.header.dtype, depth, factor };
+      await this.#device.add(this.#workplace(work), work.upload, part);
+      return;
+    }
+    const { floatProducts, products } = this.#products;
     if (plan !== "none" && floatProducts !== null) {
       if (wide) kernels.decodeFloats(raw, dtype, n * depth, factor, decoded);
       else kernels.decodeTransposedFloats(raw, dtype, n, depth, factor, decoded);
@@ -243,18 +270,24 @@ export class HybridSolver {
     if (wide) kernels.decode(raw, dtype, n * depth, factor, decoded);
     else kernels.decodeTransposed(raw, dtype, n, depth, factor, decoded);
     kernels.clear(decoded + 8 * n * depth, (order - n) * depth);
-    await addGram(this.#workplace(work), gramProducts, depth);
+    await addGram(this.#workplace(work), products, depth);
   }
 
   /** The factor for the `count` values in the area of undecoded bytes; rescales what is folded in already. */
-  #factor(work: Work, count: number): number {
+  async #factor(work: Work, count: number): Promise<number> {
     const { header, layout } = work;
     const checkInterrupted = () => this.#checkInterrupted();
     const max = largestMagnitude(this.#kernels, { header, address: layout.raw, count }, checkInterrupted);
     const floats = work.plan !== "none";
-    return factorFor(work, { max, floats: floats || this.#deviceFloats }, (factor) =>
-      scaleGram({ kernels: this.#kernels, layout }, { factor, floats }),
-    );
+    let rescaling = 1;
+    const factor = factorFor(work, { max, floats: floats || this.#deviceFloats }, (by) => {
+      rescaling = by;
+    });
+    if (rescaling !== 1) {
+      await this.#device?.settle(this.#workplace(work));
+      scaleGram({ kernels: this.#kernels, layout }, { factor: rescaling, floats });
+    }
+    return factor;
   }
 
   /** The values, or null when they may be too coarse. */

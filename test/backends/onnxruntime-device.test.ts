@@ -1,0 +1,316 @@
+// Gram matrices on a device, and who waits for whom. The device is ONNX Runtime's CPU provider in the place of CUDA's:
+// the same driver, threads and graphs; and WebGPU where there is an adapter.
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
+import { afterEach, describe, expect, it } from "vitest";
+import { webgpu } from "../../backends/onnxruntime/index.ts";
+import { PROVIDERS } from "../../backends/onnxruntime/providers.ts";
+import { Device } from "../../backends/onnxruntime/singular-values/device.ts";
+import { DeviceClient } from "../../backends/onnxruntime/singular-values/device-client.ts";
+import { DeviceGram } from "../../backends/onnxruntime/singular-values/device-gram.ts";
+import { openDeviceLanes } from "../../backends/onnxruntime/singular-values/device-lanes.ts";
+import type {
+  DeviceReply,
+  DeviceRequest,
+} from "../../backends/onnxruntime/singular-values/device-protocol.ts";
+import { openPool } from "../../backends/onnxruntime/singular-values/pool.ts";
+import { openThreadProducts } from "../../backends/onnxruntime/singular-values/products.ts";
+import { HybridSolver } from "../../backends/onnxruntime/singular-values/solver.ts";
+import { Turns } from "../../backends/onnxruntime/singular-values/turns.ts";
+import { tableOf } from "../../backends/onnxruntime/singular-values/upload.ts";
+import * as wasm from "../../backends/wasm/index.ts";
+import { compileKernels } from "../../backends/wasm/kernels-module.ts";
+import type { BackendEntry, MatrixSource } from "../../src/backend.ts";
+import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
+import { expectExact, singularValues, testBackend } from "./conformance.ts";
+import { drawMatrix, encode, sourceOf } from "./matrices.ts";
+
+/** CUDA's row with the graphs on the processor. */
+const likeCuda = { ...PROVIDERS.cuda, name: "cpu" } as const;
+const openLikeCuda = (threads: number) => openPool(likeCuda, { threads, precision: "exact" }, true);
+
+const entry: BackendEntry = {
+  name: "cuda (its graphs on the processor)",
+  capabilities: ["singularValues"],
+  availability: async () => ({ ok: true }),
+  open: async ({ threads = 2 }) => ({ ...openLikeCuda(threads), name: entry.name }),
+};
+testBackend(entry);
+
+const closing: (() => void | Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+describe("the driver of cuda", () => {
+  it("agrees with wasm where products are many and orders and depths no multiples of anything", async () => {
+    const device = openLikeCuda(1);
+    const oracle = await wasm.open({ precision: "exact", threads: 1 });
+    closing.push(
+      () => device.close(),
+      () => oracle.close(),
+    );
+    for (const [shape, dtype] of [
+      [[2301, 1061], "BF16"],
+      [[1061, 2301], "F16"],
+      [[1027, 771], "F32"],
+      [[897, 1025], "F64"],
+      [[2051, 641], "F64"],
+    ] as const) {
+      const matrix = drawMatrix(shape, dtype, shape[0]);
+      const expected = await singularValues(oracle, sourceOf(matrix, dtype));
+      expectExact(await singularValues(device, sourceOf(matrix, dtype, 300)), [...expected]);
+    }
+  });
+
+  it("has a matrix more in flight than threads: the second is done before the first has all its rows", async () => {
+    const device = openLikeCuda(1);
+    closing.push(() => device.close());
+    const matrix = drawMatrix([300, 200], "BF16", 7);
+    const bytes = encode(matrix, "BF16");
+    const whole = { shape: matrix.shape, dtype: "BF16", rows: [bytes] } as const;
+    let release = () => {};
+    const isReleased = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    async function* halted(): AsyncGenerator<Uint8Array> {
+      yield bytes.subarray(0, bytes.length / 2);
+      await isReleased;
+      yield bytes.subarray(bytes.length / 2);
+    }
+    const first = device.singularValues({ ...whole, rows: halted() });
+    const second = await device.singularValues(whole);
+    release();
+    expect(await first).toEqual(second);
+  });
+});
+
+describe("a matrix's products on the device", () => {
+  it("are made while the processor reduces the matrix before", async () => {
+    const lanes = openDeviceLanes({ name: "cpu", lanes: 1 });
+    const next = lanes.connect();
+    const solver = await solverOn(lanes.connect());
+    closing.push(
+      () => next.close(),
+      () => lanes.close(),
+    );
+    const matrix = drawMatrix([900, 800], "BF16", 3);
+    const order = { elements: "float64", n: 64, order: 64, width: 64, wide: false } as const;
+    const chunk = { depth: 128, table: null, bytes: new Float64Array(64 * 128).fill(1).buffer };
+    const answers: DeviceReply[] = [];
+    const reduction = new Int32Array(new SharedArrayBuffer(4));
+    solver.onCheck = () => {
+      // In the middle of stage one, on this thread: nothing but the device's thread can answer.
+      next.postMessage({ kind: "begin", matrix: order } satisfies DeviceRequest);
+      next.postMessage({ kind: "add", chunk } satisfies DeviceRequest, [chunk.bytes]);
+      for (let tries = 0; tries < 3000 && answers.length === 0; tries++) {
+        const answer: { message: DeviceReply } | undefined = receiveMessageOnPort(next);
+        if (answer) answers.push(answer.message);
+        else Atomics.wait(reduction, 0, 0, 10);
+      }
+    };
+    const values = await solver.compute(sourceOf(matrix, "BF16"));
+    expect(values?.length).toBe(800);
+    expect(answers).toEqual([{ kind: "sums", sums: [new Float64Array(64 * 64).fill(128)] }]);
+  });
+
+  it("are asked for ahead of their answers, from bytes in the matrix's own dtype, a part at a time", async () => {
+    for (const [dtype, floats] of [
+      ["BF16", true],
+      ["F16", false],
+      ["F32", false],
+      ["F32", true],
+    ] as const) {
+      const { port, requests, answer } = recordingDevice({ floats });
+      const solver = await solverOn(port, floats);
+      const matrix = drawMatrix([4099, 64], dtype, 5);
+      const values = solver.compute(sourceOf(matrix, dtype));
+      const ahead = floats ? 2 : 1;
+      await expect.poll(() => requests.length).toBe(1 + ahead); // and no more, until it answers
+      answer();
+      await values;
+      const chunks = requests.flatMap((request) => (request.kind === "add" ? [request.chunk] : []));
+      const bytes = chunks.reduce((sum, chunk) => sum + chunk.bytes.byteLength, 0);
+      const rows = Math.max(...chunks.map(({ depth }) => depth));
+      expect(rows).toBeLessThanOrEqual(1024);
+      expect(bytes).toBe(4128 * 64 * floatDTypeBytes(dtype));
+      expect(requests.at(-1)?.kind).toBe("take");
+    }
+  });
+
+  it("fail in one sentence that names the backend, and the next matrix is computed", async () => {
+    const { port, requests, answer } = recordingDevice({ failure: "out of memory" });
+    const solver = await solverOn(port);
+    const matrix = drawMatrix([90, 60], "BF16", 5);
+    const failing = solver.compute(sourceOf(matrix, "BF16"));
+    failing.catch(() => {});
+    await expect.poll(() => requests.length).toBeGreaterThan(1);
+    answer();
+    await expect(failing).rejects.toThrow(/^The device of cuda failed: out of memory$/);
+    const values = await solver.compute(sourceOf(matrix, "BF16"));
+    const expected = await singularValues(await opened(wasm), sourceOf(matrix, "BF16"));
+    expectExact(values ?? new Float64Array(), [...expected]);
+  });
+
+  it("are refused in one sentence where the thread that owns the device is gone", async () => {
+    const lanes = openDeviceLanes({ name: "cpu", lanes: 1 });
+    const solver = await solverOn(lanes.connect());
+    await lanes.close();
+    const values = solver.compute(sourceOf(drawMatrix([90, 60], "BF16", 5), "BF16"));
+    await expect(values).rejects.toThrow("The thread that owns the device of cuda has ended");
+  });
+});
+
+describe("Turns", () => {
+  it("takes what the client begun first asks for, as long as it asks", () => {
+    const [a, b] = [{ requests: [1, 2] }, { requests: [3] }];
+    const turns = new Turns<{ requests: number[] }>();
+    turns.begin(a);
+    turns.begin(b);
+    const served: number[] = [];
+    for (let client = turns.next(); client !== null; client = turns.next()) {
+      served.push(client.requests.shift() ?? NaN);
+      if (served.length === 2) turns.begin(a); // its next matrix, which comes after b's
+      if (served.length === 2) a.requests.push(4);
+    }
+    expect(served).toEqual([1, 2, 3, 4]);
+    a.requests.push(5);
+    turns.end(a);
+    expect(turns.next()).toBeNull();
+  });
+});
+
+describe("the webgpu backend, of many at once", async () => {
+  const { ok } = await webgpu.availability();
+
+  it.skipIf(!ok)("gives the bits of one at a time with three threads", async () => {
+    const backend = await webgpu.open({ precision: "fast", threads: 3 });
+    closing.push(() => backend.close());
+    expect(backend.concurrency).toBe(4);
+    const valuesOf = (seed: number) => {
+      const matrix = drawMatrix(seed % 2 === 0 ? [130, 90] : [90, 131], "BF16", seed);
+      return singularValues(backend, sourceOf(matrix, "BF16"));
+    };
+    const seeds = [1, 2, 3, 4, 5];
+    const alone: Float64Array[] = [];
+    for (const seed of seeds) alone.push(await valuesOf(seed));
+    expect(await Promise.all(seeds.map(valuesOf))).toEqual(alone);
+  });
+
+  it.skipIf(!ok)("shares the device between backends that are open at once", async () => {
+    const open = () => webgpu.open({ precision: "fast", threads: 1 });
+    const [one, other] = await Promise.all([open(), open()]);
+    closing.push(() => other.close());
+    const source = () => sourceOf(drawMatrix([130, 90], "F16", 3), "F16");
+    const [a, b] = await Promise.all([singularValues(one, source()), singularValues(other, source())]);
+    await one.close();
+    expect([a, await singularValues(other, source())]).toEqual([b, b]);
+  });
+
+  it.skipIf(!ok)("keeps what rounding loses of a long sum of floats", async () => {
+    const device = new Device(PROVIDERS.webgpu);
+    closing.push(() => device.release());
+    const matrix = { elements: "codes", n: 6, order: 32, width: 32, wide: false } as const;
+    const work = { matrix, kept: null };
+    const codes = new Uint16Array(1024 * 6).fill(0x42fe, 0, 1022 * 6); // 127: 1,022 squares are exact, 21 times that is not
+    const table = tableOf("BF16", { factor: 1, floats: true });
+    for (let chunk = 0; chunk < 21; chunk++)
+      expect(await device.add(work, { depth: 1024, table, bytes: codes.slice().buffer })).toEqual([]);
+    const [sum, rest] = await device.take(work);
+    expect(sum?.length).toBe(32 * 32 + 32);
+    for (const [i, x] of (sum ?? []).entries()) {
+      const inside = i < 32 * 32 ? Math.floor(i / 32) < 6 && i % 32 < 6 : i < 32 * 32 + 6; // then the diagonal
+      expect(x + (rest?.[i] ?? NaN)).toBe(inside ? 21 * 1022 * 127 ** 2 : 0);
+    }
+    expect(rest?.[0]).not.toBe(0);
+  });
+
+  it.skipIf(!ok)(
+    "adds up the squares of bfloat16 numbers by strips, without the bias of long sums",
+    async () => {
+      const device = new Device(PROVIDERS.webgpu);
+      closing.push(() => device.release());
+      const matrix = { elements: "codes", n: 32, order: 32, width: 32, wide: true } as const;
+      const work = { matrix, kept: null };
+      const drawn = drawMatrix([32, 1024], "BF16", 9);
+      const table = tableOf("BF16", { factor: 1, floats: true });
+      const bytes = Uint8Array.from(encode(drawn, "BF16")).buffer;
+      await device.add(work, { depth: 1024, table, bytes });
+      const [sum] = await device.take(work);
+      for (let row = 0; row < 32; row++) {
+        const squares = drawn.elements.slice(1024 * row, 1024 * (row + 1)).map((x) => x * x);
+        const exact = squares.reduce((total, x) => total + x, 0);
+        expect(Math.abs((sum?.[32 * 32 + row] ?? NaN) / exact - 1)).toBeLessThan(1.5e-7);
+      }
+    },
+  );
+});
+
+async function opened({ open }: BackendEntry) {
+  const backend = await open({ precision: "exact", threads: 1 });
+  closing.push(() => backend.close());
+  return backend;
+}
+
+/** A solver on this thread, on the device at the other end of the port. */
+async function solverOn(port: MessagePort, floats = false) {
+  const products = await openThreadProducts({ floats: false });
+  const device = new DeviceGram(new DeviceClient(port, "cuda"), floats);
+  closing.push(
+    () => products.release(),
+    () => device.close(),
+  );
+  const running = {
+    /** Called once, in the middle of stage one of a matrix. */
+    onCheck: () => {},
+    async compute({ shape, dtype, rows }: MatrixSource) {
+      solver.begin({ shape, dtype, rereadable: false });
+      for await (const block of rows) await solver.append(block);
+      isReducing = true;
+      return solver.finish();
+    },
+  };
+  let isReducing = false;
+  let checks = 0;
+  const solver = new HybridSolver(
+    compileKernels().module,
+    products,
+    () => {
+      if (isReducing && ++checks === 20) running.onCheck();
+      return false;
+    },
+    device,
+  );
+  return running;
+}
+
+/** A device on this thread that says what it was asked, and holds its answers back until it is told to give them. */
+function recordingDevice({ floats = false, failure = null }: { floats?: boolean; failure?: string | null }) {
+  const { port1, port2 } = new MessageChannel();
+  const device = new Device({ ...likeCuda, float64: !floats });
+  closing.push(
+    () => port2.close(),
+    () => device.release(),
+  );
+  const requests: DeviceRequest[] = [];
+  let release = () => {};
+  let failing = failure;
+  let work: Parameters<Device["add"]>[0] | null = null;
+  let last = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  port2.on("message", (request: DeviceRequest) => {
+    requests.push(request);
+    last = last.then(() => perform(request));
+  });
+  async function perform(request: DeviceRequest): Promise<void> {
+    if (request.kind === "begin") work = { matrix: request.matrix, kept: null };
+    else if (failing !== null) {
+      port2.postMessage({ kind: "failed", message: failing } satisfies DeviceReply);
+      failing = null;
+    } else if (work !== null) {
+      const sums = request.kind === "add" ? await device.add(work, request.chunk) : await device.take(work);
+      port2.postMessage({ kind: "sums", sums } satisfies DeviceReply);
+    }
+  }
+  return { port: port1, requests, answer: () => release() };
+}
