@@ -1,10 +1,24 @@
 // A device as a thread sees it that reduces matrices: questions through a port to the thread that owns the device.
 import type { MessagePort } from "node:worker_threads";
-import type { Chunk, DeviceMatrix, DeviceReply, DeviceRequest, Sums } from "./device-protocol.ts";
+import type {
+  Chunk,
+  DeviceMatrix,
+  DeviceReply,
+  DeviceRequest,
+  Numbers,
+  PanelUpdate,
+  Sums,
+} from "./device-protocol.ts";
 
 interface Asked {
-  readonly resolve: (sums: Sums) => void;
+  readonly resolve: (numbers: readonly Numbers[]) => void;
   readonly reject: (error: Error) => void;
+}
+
+/** Row-major, as many columns each as a panel. */
+export interface PanelAnswer {
+  readonly y: Numbers;
+  readonly panel: Numbers;
 }
 
 /** Owns the port until closed. */
@@ -38,6 +52,26 @@ export class DeviceClient {
     return this.#ask({ kind: "take" });
   }
 
+  /** Begins stage one of a symmetric matrix, both halves. */
+  async load(square: Float32Array<ArrayBuffer>): Promise<void> {
+    await this.#ask({ kind: "load", square }, [square.buffer]);
+  }
+
+  /** The next panel: y, the product of what is left of the matrix with v, and its first columns. */
+  async step(update: PanelUpdate, v: Float32Array<ArrayBuffer>): Promise<PanelAnswer> {
+    const buffers = [update.left.buffer, update.right.buffer, v.buffer];
+    const [y, panel] = await this.#ask({ kind: "step", update, v }, buffers);
+    if (y === undefined || panel === undefined) throw new Error("the device's answer is incomplete");
+    return { y, panel };
+  }
+
+  /** What is left after the last panel. */
+  async rest(update: PanelUpdate): Promise<Numbers> {
+    const [square] = await this.#ask({ kind: "rest", update }, [update.left.buffer, update.right.buffer]);
+    if (square === undefined) throw new Error("the device's answer is incomplete");
+    return square;
+  }
+
   close(): void {
     this.#port.close();
     this.#leave();
@@ -47,7 +81,7 @@ export class DeviceClient {
     if (!this.#isGone) this.#port.postMessage(request, transfer);
   }
 
-  #ask(request: DeviceRequest, transfer: readonly ArrayBuffer[] = []): Promise<Sums> {
+  #ask(request: DeviceRequest, transfer: readonly ArrayBuffer[] = []): Promise<readonly Numbers[]> {
     if (this.#isGone) return Promise.reject(this.#goneError());
     return new Promise((resolve, reject) => {
       this.#asked.push({ resolve, reject });
@@ -57,7 +91,7 @@ export class DeviceClient {
 
   #receive(reply: DeviceReply): void {
     const asked = this.#asked.shift();
-    if (reply.kind === "sums") asked?.resolve(reply.sums);
+    if (reply.kind === "numbers") asked?.resolve(reply.numbers);
     else asked?.reject(new Error(`The device of ${this.#backend} failed: ${reply.message}`));
   }
 

@@ -3,11 +3,11 @@
 import { floatDTypeBytes, type MatrixDType } from "../../../src/tensor/dtype.ts";
 import { DTYPE_NUMBER } from "../../wasm/kernels.ts";
 import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
-import { diagonalOf } from "./blocks.ts";
 import type { DeviceClient } from "./device-client.ts";
-import { STRIP } from "./device-graphs.ts";
+import { PAIR } from "./device-graphs.ts";
 import type { Chunk, Sums } from "./device-protocol.ts";
-import { gramOf, type Workplace } from "./gram.ts";
+import type { FloatPlan } from "./float-plan.ts";
+import type { Workplace } from "./gram.ts";
 import type { HybridLayout } from "./layout.ts";
 import { tableOf, type Upload, uploadOf } from "./upload.ts";
 
@@ -19,20 +19,37 @@ export interface DevicePart {
   readonly factor: number;
 }
 
+/** What the device can do. */
+export interface DeviceGramOptions {
+  /** Whether it has no doubles. */
+  readonly floats: boolean;
+  /** From which order on it does stage one. */
+  readonly stageOrder: number;
+}
+
 type Table = Chunk["table"];
 
 /** One matrix at a time. It owns the port to the device until closed. */
 export class DeviceGram {
   /** Whether the device has no doubles. */
   readonly floats: boolean;
-  readonly #client: DeviceClient;
+  readonly client: DeviceClient;
+  readonly #stageOrder: number;
   /** Chunks that have not been answered, in order. */
   #asked: Promise<Sums>[] = [];
   #table: { readonly key: string; readonly table: Table } | null = null;
 
-  constructor(client: DeviceClient, floats: boolean) {
-    this.#client = client;
+  constructor(client: DeviceClient, { floats, stageOrder }: DeviceGramOptions) {
+    this.client = client;
     this.floats = floats;
+    this.#stageOrder = stageOrder;
+  }
+
+  /** What of a matrix is products of floats. */
+  plan({ shape, dtype }: MatrixHeader): FloatPlan {
+    if (!this.floats) return "none";
+    if (dtype === "F64") return "wasm";
+    return Math.min(...shape) >= this.#stageOrder ? "all" : "gram";
   }
 
   /** How a matrix travels. */
@@ -42,14 +59,14 @@ export class DeviceGram {
 
   begin({ n, order, width, wide }: HybridLayout, { elements }: Upload): void {
     this.#asked = [];
-    this.#client.begin({ elements, n, order, width, wide });
+    this.client.begin({ elements, n, order, width, wide });
   }
 
   /** Sends what stands in the area of undecoded bytes; returns once there is room for more. */
   async add(work: Workplace, upload: Upload, part: DevicePart): Promise<void> {
     while (this.#asked.length >= upload.ahead) await this.#receive(work);
     const chunk = this.#chunk(work, upload, part);
-    const asked = this.#client.add(chunk);
+    const asked = this.client.add(chunk);
     asked.catch(() => {}); // thrown by the step that waits for it
     this.#asked.push(asked);
   }
@@ -57,11 +74,11 @@ export class DeviceGram {
   /** Adds what is on its way, and what the device keeps, to the Gram matrix. */
   async settle(work: Workplace): Promise<void> {
     while (this.#asked.length > 0) await this.#receive(work);
-    addSums(work, await this.#client.take());
+    addSums(work, await this.client.take());
   }
 
   close(): void {
-    this.#client.close();
+    this.client.close();
   }
 
   async #receive(work: Workplace): Promise<void> {
@@ -69,7 +86,7 @@ export class DeviceGram {
     if (asked !== undefined) addSums(work, await asked);
   }
 
-  /** Whole strips, the last of them filled up with zeros; decoded where they were if they are not codes. */
+  /** Filled up with zeros to an even depth; decoded where they were if they are not codes. */
   #chunk(
     { kernels, memory, layout }: Workplace,
     { elements }: Upload,
@@ -77,16 +94,14 @@ export class DeviceGram {
   ): Chunk {
     const { raw, n } = layout;
     const bytes = floatDTypeBytes(dtype);
-    const strips = STRIP * Math.ceil(depth / STRIP);
-    const count = n * strips;
-    new Uint8Array(memory, raw + bytes * n * depth, bytes * n * (strips - depth)).fill(0);
+    const even = PAIR * Math.ceil(depth / PAIR);
+    const count = n * even;
+    new Uint8Array(memory, raw + bytes * n * depth, bytes * n * (even - depth)).fill(0);
     const whole = () => memory.slice(raw, raw + bytes * count);
-    if (elements === "codes") return { depth: strips, table: this.#tableOf(dtype, factor), bytes: whole() };
+    if (elements === "codes") return { depth: even, table: this.#tableOf(dtype, factor), bytes: whole() };
     if (bytes === 8) kernels.decode(raw, DTYPE_NUMBER[dtype], count, factor, raw);
     else if (factor !== 1) kernels.decodeFloats(raw, DTYPE_NUMBER[dtype], count, factor, raw);
-    const isRounded = bytes === 8 && elements === "float32";
-    const rounded = isRounded ? new Float32Array(new Float64Array(memory, raw, count)).buffer : whole();
-    return { depth: strips, table: null, bytes: rounded };
+    return { depth: even, table: null, bytes: whole() };
   }
 
   #tableOf(dtype: MatrixDType, factor: number): Table {
@@ -97,15 +112,9 @@ export class DeviceGram {
   }
 }
 
-/** Of floats the diagonal comes twice: the one by strips, at the end, is the one to add. */
 function addSums({ memory, layout }: Workplace, sums: Sums): void {
-  const { n, blocks, blocksDoubles } = layout;
-  const gram = new Float64Array(memory, blocks, blocksDoubles);
-  const diagonal = diagonalOf(gramOf(layout), n).map((at) => (at - blocks) / gram.BYTES_PER_ELEMENT);
+  const gram = new Float64Array(memory, layout.blocks, layout.blocksDoubles);
   for (const sum of sums) {
     for (let i = 0; i < gram.length; i++) gram[i] = (gram[i] ?? 0) + (sum[i] ?? 0);
-    if (sum.length === gram.length) continue;
-    for (const [i, at] of diagonal.entries())
-      gram[at] = (gram[at] ?? 0) - (sum[at] ?? 0) + (sum[gram.length + i] ?? 0);
   }
 }

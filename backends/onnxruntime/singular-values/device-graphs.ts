@@ -1,10 +1,10 @@
-// The graphs that make a Gram matrix on a device: chunks of the matrix in their own dtype, decoded and multiplied there.
+// The graphs of a device. A Gram matrix: chunks of the matrix in their own dtype, decoded and multiplied there. Stage one: the
+// trailing matrix, updated and multiplied there.
 import { Graph, type Value } from "../../../src/onnx/graph.ts";
 import { add, cast, div, mul, sub } from "../../../src/onnx/operators/elementwise.ts";
 import { gatherRows } from "../../../src/onnx/operators/indexing.ts";
 import { concat, pad, reshape, slice } from "../../../src/onnx/operators/layout.ts";
 import { gemm } from "../../../src/onnx/operators/matrices.ts";
-import { reduceSum, reduceSumSquare } from "../../../src/onnx/operators/reductions.ts";
 import { blocksElements } from "./blocks.ts";
 import type { DeviceMatrix } from "./device-protocol.ts";
 import type { ElementType } from "./products.ts";
@@ -13,19 +13,10 @@ import type { ElementType } from "./products.ts";
 const GROUP = 1024;
 /** How many numbers 16 bits can say. */
 export const CODES = 2 ** 16;
-/** What divides the rows (tall) or columns (wide) of a chunk: so many squares are added up at once. */
-export const STRIP = 32;
+/** Codes in a word, which divide the rows (tall) or columns (wide) of a chunk. */
+export const PAIR = 2;
 
-/** Numbers in a sum: the block columns; of floats the diagonal follows, see {@link productGraph}. */
-export function sumElements({ order, width }: DeviceMatrix, type: ElementType): number {
-  return blocksElements(order, width) + (type === "float32" ? order : 0);
-}
-
-/**
- * `sum`: the product of the chunk with itself, the lower half of it in block columns. Of floats the diagonal follows, added up by
- * strips: a long sum of squares of bfloat16 numbers, whose ties all round one way, comes out too small, by 2.8e-6 of itself
- * where 1,024 are added one by one.
- */
+/** `sum`: the product of the chunk with itself, the lower half of it in block columns. */
 export function productGraph(matrix: DeviceMatrix, type: ElementType): Graph {
   const g = new Graph();
   g.output("sum", product(g, matrix, type));
@@ -48,7 +39,7 @@ export function beginningGraph(matrix: DeviceMatrix, type: ElementType): Graph {
  */
 export function addingGraph(matrix: DeviceMatrix, type: ElementType): Graph {
   const g = new Graph();
-  const elements = [sumElements(matrix, type)];
+  const elements = [blocksElements(matrix.order, matrix.width)];
   const before = g.input("sum_before", type, elements);
   const rest = g.input("rest_before", type, elements);
   const part = product(g, matrix, type);
@@ -63,9 +54,44 @@ export function addingGraph(matrix: DeviceMatrix, type: ElementType): Graph {
 /** `sum` and `rest` as they were kept: outputs of a graph are what can be read back. */
 export function takingGraph(matrix: DeviceMatrix, type: ElementType): Graph {
   const g = new Graph();
-  const elements = [sumElements(matrix, type)];
+  const elements = [blocksElements(matrix.order, matrix.width)];
   for (const name of ["sum", "rest"]) g.output(name, g.input(`${name}_before`, type, elements));
   return g;
+}
+
+/**
+ * A panel of stage one, of half the update's columns: `square`, which is `square_before` without the panel's rows and
+ * columns, plus `left` `right`^T; `y`, its product with `v`; and `panel`, its first columns.
+ */
+export function stepGraph(half: number): Graph {
+  const g = new Graph();
+  const whole = g.input("square_before", "float32", ["s", "s"]);
+  const [begin, end] = [g.constant("int64", [1], [half]), g.constant("int64", [1], [END])];
+  const rows = slice(g, whole, { axis: 0, begin, end, size: "t" });
+  const below = slice(g, rows, { axis: 1, begin, end, size: "t" });
+  const square = updated(g, below, { half, rows: "t" });
+  g.output("y", gemm(g, [square, g.input("v", "float32", ["t", half])]));
+  g.output("panel", range(g, square, { axis: 1, from: 0, to: half }));
+  g.output("square", square);
+  return g;
+}
+
+/** `square`, which is `square_before` plus `left` `right`^T. */
+export function restGraph(half: number): Graph {
+  const g = new Graph();
+  g.output("square", updated(g, g.input("square_before", "float32", ["s", "s"]), { half, rows: "s" }));
+  return g;
+}
+
+/** Past every end. */
+const END = 2 ** 31 - 1;
+
+function updated(g: Graph, square: Value, { half, rows }: { half: number; rows: string }): Value {
+  const [left, right] = [
+    g.input("left", "float32", [rows, 2 * half]),
+    g.input("right", "float32", [rows, 2 * half]),
+  ];
+  return gemm(g, [left, right], { transposeB: true, plus: square });
 }
 
 function product(g: Graph, matrix: DeviceMatrix, type: ElementType): Value {
@@ -85,23 +111,14 @@ function product(g: Graph, matrix: DeviceMatrix, type: ElementType): Value {
       parts.push(reshape(g, block, [(order - column) * columns]));
     }
   }
-  if (type === "float32") parts.push(squaredLengths(g, whole, wide));
-  return concat(g, parts, { axis: 0, size: sumElements(matrix, type) });
-}
-
-/** The diagonal of the product. */
-function squaredLengths(g: Graph, whole: Value, wide: boolean): Value {
-  const order = Number(whole.shape[wide ? 0 : 1]);
-  const strips = reshape(g, whole, wide ? [order, "strips", STRIP] : ["strips", STRIP, order]);
-  const partial = reduceSumSquare(g, strips, [wide ? 2 : 1]);
-  return reshape(g, reduceSum(g, partial, [wide ? 1 : 0]), [order]);
+  return concat(g, parts, { axis: 0, size: blocksElements(order, width) });
 }
 
 /** The chunk in numbers, with rows or columns of zeros up to the order. */
 function decoded(g: Graph, matrix: DeviceMatrix, type: ElementType): Value {
   const { n, order, wide, elements } = matrix;
   const axis = wide ? 0 : 1;
-  const depth = `${STRIP}*strips`;
+  const depth = `${PAIR}*pairs`;
   const shape = wide ? [n, depth] : [depth, n];
   const chunk =
     elements === "codes"
@@ -114,14 +131,14 @@ function decoded(g: Graph, matrix: DeviceMatrix, type: ElementType): Value {
 
 /** Codes, two in a word and the first one in its lower half, as what the table says: words x 2. */
 function lookedUp(g: Graph, { n }: DeviceMatrix, type: ElementType): Value {
-  const count = `${(n * STRIP) / 2}*strips`;
+  const count = `${n}*pairs`;
   const words = g.input("chunk", "uint32", [count]);
   const table = g.input("table", type, [CODES]);
   const base = g.constant("uint32", [], [CODES]);
   const high = div(g, words, base);
   const low = sub(g, words, mul(g, high, base));
   const halves = [low, high].map((half) => reshape(g, cast(g, half, "int32"), [count, 1]));
-  return gatherRows(g, table, concat(g, halves, { axis: 1, size: 2 }));
+  return gatherRows(g, table, concat(g, halves, { axis: 1, size: PAIR }));
 }
 
 interface Cut {

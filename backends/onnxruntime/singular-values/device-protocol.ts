@@ -17,27 +17,46 @@ export interface DeviceMatrix {
 
 /** Rows of a tall matrix, depth x n, or columns of a wide one, n x depth: row-major. */
 export interface Chunk {
-  /** A multiple of 32; what was missing are zeros. */
+  /** Even; what was missing are zeros. */
   readonly depth: number;
   readonly bytes: ArrayBuffer;
   /** For codes: what each of the 65,536 stands for. */
   readonly table: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> | null;
 }
 
+/** Numbers in memory that can be handed over. */
+export type Numbers = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
+
 /** Parts of a Gram matrix, to be added to others: as device-graphs.ts makes them. */
-export type Sums = readonly (Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>)[];
+export type Sums = readonly Numbers[];
+
+/** The update of a panel, row-major, 2b columns each for the half-bandwidth b: A + left right^T. */
+export interface PanelUpdate {
+  readonly rows: number;
+  readonly left: Float32Array<ArrayBuffer>;
+  readonly right: Float32Array<ArrayBuffer>;
+}
 
 /**
- * To the device. A matrix is `begin`, then `add` for each chunk, then `take`; `begin` drops what was there. Each `add` and
- * `take` is answered, in order.
+ * To the device. A matrix is `begin`, then `add` for each chunk, then `take`; `begin` drops what was there. Its reduction
+ * is `load`, then `step` for each panel, then `rest`. All but `begin` are answered, in order.
  */
 export type DeviceRequest =
   | { readonly kind: "begin"; readonly matrix: DeviceMatrix }
   | { readonly kind: "add"; readonly chunk: Chunk }
   /** Asks for what the device has kept of the chunks so far, and clears it. */
-  | { readonly kind: "take" };
+  | { readonly kind: "take" }
+  /** A symmetric matrix, both halves. */
+  | { readonly kind: "load"; readonly square: Float32Array<ArrayBuffer> }
+  /**
+   * Drops the first b rows and columns, adds the update to what is left, and asks for its product with v, of b
+   * columns, and for its first b columns.
+   */
+  | { readonly kind: "step"; readonly update: PanelUpdate; readonly v: Float32Array<ArrayBuffer> }
+  /** Adds the update and asks for all that is left; the device then has nothing. */
+  | { readonly kind: "rest"; readonly update: PanelUpdate };
 
 /** From the device; what `add` is answered with is what the device does not keep. */
 export type DeviceReply =
-  | { readonly kind: "sums"; readonly sums: Sums }
+  | { readonly kind: "numbers"; readonly numbers: readonly Numbers[] }
   | { readonly kind: "failed"; readonly message: string };

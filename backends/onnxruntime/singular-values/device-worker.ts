@@ -2,7 +2,7 @@
 // threads at once. Those that reduce matrices ask it for Gram matrices, each through a port of its own.
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { PROVIDERS, type ProviderName } from "../providers.ts";
-import { Device, type DeviceSum } from "./device.ts";
+import { Device, type DeviceWork, deviceWork } from "./device.ts";
 import type { DeviceReply, DeviceRequest } from "./device-protocol.ts";
 import { Turns } from "./turns.ts";
 
@@ -20,7 +20,7 @@ interface Connected {
   readonly port: MessagePort;
   readonly requests: DeviceRequest[];
   /** What was begun; null before the first one. */
-  work: DeviceSum | null;
+  work: DeviceWork | null;
 }
 
 const orders = parentPort;
@@ -58,7 +58,7 @@ async function work(): Promise<void> {
 async function serve(client: Connected, request: DeviceRequest): Promise<void> {
   if (request.kind === "begin") {
     if (client.work !== null) device.drop(client.work);
-    client.work = { matrix: request.matrix, kept: null };
+    client.work = deviceWork(request.matrix);
     return;
   }
   const reply = await answer(client, request).catch(
@@ -67,7 +67,7 @@ async function serve(client: Connected, request: DeviceRequest): Promise<void> {
       message: error instanceof Error ? error.message : String(error),
     }),
   );
-  client.port.postMessage(reply, reply.kind === "sums" ? reply.sums.map(({ buffer }) => buffer) : []);
+  client.port.postMessage(reply, reply.kind === "numbers" ? reply.numbers.map(({ buffer }) => buffer) : []);
 }
 
 async function answer(
@@ -75,8 +75,7 @@ async function answer(
   request: Exclude<DeviceRequest, { kind: "begin" }>,
 ): Promise<DeviceReply> {
   if (work === null) throw new Error("no matrix has been begun");
-  const sums = request.kind === "add" ? await device.add(work, request.chunk) : await device.take(work);
-  return { kind: "sums", sums };
+  return { kind: "numbers", numbers: await device.answer(work, request) };
 }
 
 async function stop(): Promise<void> {

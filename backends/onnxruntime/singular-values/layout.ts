@@ -4,7 +4,7 @@ import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import type { Kernels } from "../../wasm/kernels.ts";
 import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
 import { blocksElements } from "./blocks.ts";
-import { STRIP } from "./device-graphs.ts";
+import { PAIR } from "./device-graphs.ts";
 import type { FloatPlan } from "./float-plan.ts";
 import type { Upload } from "./upload.ts";
 
@@ -41,7 +41,7 @@ export interface HybridLayout {
   readonly smallOrder: number;
   readonly smallLd: number;
   readonly raw: number;
-  /** Doubles, or floats; nothing where a device decodes. */
+  /** Doubles, or floats; nothing where a device multiplies doubles. */
   readonly decoded: number;
   /** A product of floats on its way into a matrix of doubles. */
   readonly tile: number;
@@ -101,7 +101,7 @@ export function layOutHybrid(
   const half = kernels.bandWidth();
   const order = Math.ceil(n / half) * half;
   const least = Math.ceil(m / Math.max(LEAST_BLOCKS, Math.ceil(m / depthOf(plan, upload))));
-  const depth = upload === null ? least : STRIP * Math.ceil(least / STRIP);
+  const depth = upload === null ? least : PAIR * Math.ceil(least / PAIR);
   const width = Math.min(order, BLOCK);
   const smallOrder = Math.min(order, SMALL_ORDER);
   const smallLd = smallOrder + 8; // no power of two, else all panels fall into the same cache sets
@@ -115,7 +115,8 @@ export function layOutHybrid(
     return at;
   };
   const raw = take(floatDTypeBytes(dtype) * n * depth);
-  const decoded = take(upload === null ? (floats ? 4 : 8) * (order * depth + 4) : 0);
+  const isDecoded = upload === null || floats;
+  const decoded = take(isDecoded ? (floats ? 4 : 8) * (order * depth + 4) : 0);
   const tile = floats ? take(4 * Math.max(ROWS * width, order * half)) : 0;
   const rounded = Math.ceil((raw + 8 * smallLd * smallOrder) / 64) * 64;
   take(Math.max(0, rounded + (plan === "all" ? 4 * blocksDoubles : 0) - end));

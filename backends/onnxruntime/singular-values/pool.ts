@@ -3,10 +3,15 @@
 import type { Backend, BackendOptions } from "../../../src/backend.ts";
 import { WasmBackend } from "../../wasm/pool.ts";
 import type { Provider } from "../providers.ts";
+import type { DeviceGramOptions } from "./device-gram.ts";
 import { type DeviceLanes, openDeviceLanes } from "./device-lanes.ts";
+import { stageOrder } from "./stage-cost.ts";
 
 /** What of a provider's row matters here. */
-export type PoolProvider = Pick<Provider, "name" | "backend" | "precisions" | "float64" | "lanes">;
+export type PoolProvider = Pick<
+  Provider,
+  "name" | "backend" | "precisions" | "float64" | "lanes" | "keepsTensors"
+>;
 
 /** Matrices more than there are threads, of which those wait for the device: the next ones are on it meanwhile. */
 const AHEAD = 1;
@@ -16,11 +21,15 @@ export type Pool = Backend & Required<Pick<Backend, "singularValues">>;
 
 /** Opens the pool; threads start when they are needed. */
 export function openPool(
-  { backend, name, precisions, float64, lanes }: PoolProvider,
+  { backend, name, precisions, float64, lanes, keepsTensors }: PoolProvider,
   { threads, precision }: Required<BackendOptions>,
   isDevice = name !== "cpu",
 ): Pool {
   const device = isDevice ? openDeviceLanes({ name, lanes }) : null;
+  const deviceOptions: DeviceGramOptions = {
+    floats: !float64,
+    stageOrder: keepsTensors && !float64 ? stageOrder(threads) : Number.POSITIVE_INFINITY,
+  };
   const url = new URL("./worker.js", import.meta.url);
   const pool = new WasmBackend(
     threads + (device === null ? 0 : AHEAD * lanes),
@@ -28,22 +37,25 @@ export function openPool(
     {
       backend,
       url,
-      workerData: { backend, deviceFloats: !float64 },
+      workerData: { backend, deviceOptions },
       helps: false,
       connect: device === null ? null : () => device.connect(),
     },
   );
-  return device === null ? pool : withDevice(pool, device);
+  return device === null ? pool : withDevice(pool, { device, stageOrder: deviceOptions.stageOrder });
 }
 
-/** The same pool, which closes its share of the device as well. */
-function withDevice(pool: WasmBackend, device: DeviceLanes): Pool {
+/** The same pool, which closes its share of the device as well; where stage one is done is part of the numerics. */
+function withDevice(
+  pool: WasmBackend,
+  { device, stageOrder }: { readonly device: DeviceLanes; readonly stageOrder: number },
+): Pool {
   const close = async () => {
     await Promise.all([pool.close(), device.close()]);
   };
   return {
     name: pool.name,
-    version: pool.version,
+    version: Number.isFinite(stageOrder) ? `stage${stageOrder}-${pool.version}` : pool.version,
     precision: pool.precision,
     concurrency: pool.concurrency,
     singularValues: (matrix) => pool.singularValues(matrix),

@@ -172,14 +172,14 @@ export interface OpenGraphOptions {
   readonly name: string;
   /** Default: the CPU, with one thread. */
   readonly provider?: ProviderName;
-  /** Whether results stay on the device; default false. */
-  readonly keeps?: boolean;
+  /** Results that stay on the device, by name; default: none. */
+  readonly locations?: Readonly<Record<string, "gpu-buffer">>;
 }
 
 /** Loads a graph. A device computes all of it, or says that it cannot. */
 export function openGraph(
   g: Graph,
-  { name, provider = "cpu", keeps = false }: OpenGraphOptions,
+  { name, provider = "cpu", locations = {} }: OpenGraphOptions,
 ): Promise<InferenceSession> {
   const file = modelFile(g, { name, producer: { name: "spectrum-tune", version: "" } });
   return InferenceSession.create(file, {
@@ -189,7 +189,7 @@ export function openGraph(
     enableMemPattern: false,
     enableCpuMemArena: false,
     logSeverityLevel: 4,
-    ...(keeps ? { preferredOutputLocation: "gpu-buffer" } : {}),
+    preferredOutputLocation: locations,
     extra: { session: { disable_cpu_ep_fallback: provider === "cpu" ? "0" : "1" } },
   });
 }

@@ -3,7 +3,7 @@
 // takes over, which needs no Gram matrix.
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../../wasm/kernels.ts";
-import { floatGramSuffices, gramSuffices } from "../../wasm/singular-values/guard.ts";
+import { type FloatGramError, floatGramSuffices, gramSuffices } from "../../wasm/singular-values/guard.ts";
 import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
 import {
   exponentOf,
@@ -21,11 +21,12 @@ import {
 } from "../../wasm/singular-values/solver.ts";
 import { ALONE, chaseBulges } from "../../wasm/singular-values/team.ts";
 import type { DeviceGram } from "./device-gram.ts";
-import { STRIP } from "./device-graphs.ts";
+import { PAIR } from "./device-graphs.ts";
 import { type FloatPlan, floatPlan } from "./float-plan.ts";
 import {
   addFloatGram,
   addGram,
+  addProbe,
   clearGram,
   diagonal,
   gramError,
@@ -38,14 +39,12 @@ import type { ThreadProducts } from "./products.ts";
 import { type Begun, reduceFloatsToBand, reduceToBand } from "./stage-one.ts";
 import type { Upload } from "./upload.ts";
 
-// Of a Gram matrix of a device's float products: what rounding moves a squared singular value by is taken as
-// 2^-22 sigma_1^2, and the sum of the smaller half, hence the SNR, must be known to 1e-4.
-const FLOAT_ROUNDOFF = 2 ** -23;
-const FLOAT_TOLERANCE = 1e-4;
+/** Half of what the SNR may be off where a device multiplies floats. */
+const DEVICE_TOLERANCE = 5e-5;
 
 interface Work {
   readonly header: MatrixHeader;
-  /** What of it is products of floats by the processor. */
+  /** What of it is products of floats, by the processor, or besides the Gram matrix by the device. */
   readonly plan: FloatPlan;
   /** How it goes to the device; null: there is none. */
   readonly upload: Upload | null;
@@ -57,6 +56,13 @@ interface Work {
   arrived: number;
   /** Rows in the area of undecoded bytes are multiplied by 2^-exponent; null until the first value that is not 0. */
   exponent: number | null;
+}
+
+/** Rows (tall) or columns (wide) that are folded in. */
+interface Folded {
+  readonly depth: number;
+  /** They are multiplied by it first. */
+  readonly factor: number;
 }
 
 /** Owns a WebAssembly memory: `begin`, `append` until all rows are in, `finish`. One call at a time. */
@@ -97,12 +103,17 @@ export class HybridSolver {
   begin(header: MatrixHeader): void {
     this.#work = null;
     this.#delegate = null;
-    const plan = this.#products.floatProducts === null ? "none" : floatPlan(header);
+    const plan = this.#plan(header);
     if (plan === "wasm") {
       this.#delegateToWasm().begin(header);
       return;
     }
     this.#work = this.#workOn(header, plan, null);
+  }
+
+  #plan(header: MatrixHeader): FloatPlan {
+    if (this.#device !== null) return this.#device.plan(header);
+    return this.#products.floatProducts === null ? "none" : floatPlan(header);
   }
 
   /** @param held - the bytes of the whole matrix, where an earlier attempt has them. */
@@ -123,7 +134,7 @@ export class HybridSolver {
       sizeBytes,
       held: held ?? (layout.wide || !header.rereadable ? new Uint8Array(sizeBytes) : null),
       arrived: 0,
-      exponent: firstExponent(header, floats || this.#deviceFloats),
+      exponent: firstExponent(header, floats),
     };
   }
 
@@ -168,7 +179,7 @@ export class HybridSolver {
     await this.#device?.settle(this.#workplace(work));
     const values = work.plan === "none" ? await this.#fromGram(work) : await this.#fromFloatGram(work);
     if (values !== null) return values;
-    if (work.plan === "none") this.#handOver(header);
+    if (work.plan === "none" || this.#device !== null) this.#handOver(header);
     else this.#work = this.#workOn(header, "none", work.held);
     if (work.held === null) return null;
     for (;;) {
@@ -181,7 +192,7 @@ export class HybridSolver {
   /** Has wasm's solver compute the matrix, whose rows come again. */
   #handOver(header: MatrixHeader): void {
     this.#work = null;
-    const target = this.#deviceFloats ? "gram" : "triangle";
+    const target = this.#device?.floats ? "gram" : "triangle";
     this.#delegateToWasm().begin({ ...header, rereadable: true }, target);
   }
 
@@ -190,17 +201,6 @@ export class HybridSolver {
     this.#wasm ??= new Solver(this.#module, "fast", this.#interrupted, team);
     this.#delegate = this.#wasm;
     return this.#wasm;
-  }
-
-  /** Whether the Gram matrix is made on a device that has no doubles. */
-  get #deviceFloats(): boolean {
-    return this.#device?.floats ?? false;
-  }
-
-  #suffices(values: Float64Array): boolean {
-    return this.#deviceFloats
-      ? gramSuffices(values, { tolerance: FLOAT_TOLERANCE, roundoff: FLOAT_ROUNDOFF })
-      : gramSuffices(values);
   }
 
   #current(): Work {
@@ -235,8 +235,8 @@ export class HybridSolver {
     const elementBytes = floatDTypeBytes(work.header.dtype);
     for (let left = 0; left < m; left += depth) {
       const columns = Math.min(depth, m - left);
-      // Of what goes to a device, the last strip is filled up with zeros.
-      const pitch = work.upload === null ? columns : STRIP * Math.ceil(columns / STRIP);
+      // To a device go pairs: what the last ones lack are zeros.
+      const pitch = work.upload === null ? columns : PAIR * Math.ceil(columns / PAIR);
       const area = new Uint8Array(this.#memory.buffer, raw, n * pitch * elementBytes);
       if (pitch > columns) area.fill(0);
       for (let row = 0; row < n; row++) {
@@ -250,27 +250,35 @@ export class HybridSolver {
 
   /** Folds in the `depth` rows (tall) or columns (wide) that stand in the area of undecoded bytes. */
   async #fold(work: Work, depth: number): Promise<void> {
-    const { layout, dtype, plan } = work;
-    const { raw, decoded, n, order, wide } = layout;
-    const kernels = this.#kernels;
-    const factor = await this.#factor(work, n * depth);
-    if (this.#device !== null && work.upload !== null) {
-      const part = { dtype: work.header.dtype, depth, factor };
-      await this.#device.add(this.#workplace(work), work.upload, part);
-      return;
-    }
+    const { layout, plan, upload } = work;
+    const factor = await this.#factor(work, layout.n * depth);
     const { floatProducts, products } = this.#products;
-    if (plan !== "none" && floatProducts !== null) {
-      if (wide) kernels.decodeFloats(raw, dtype, n * depth, factor, decoded);
-      else kernels.decodeTransposedFloats(raw, dtype, n, depth, factor, decoded);
-      new Float32Array(this.#memory.buffer, decoded + 4 * n * depth, (order - n) * depth).fill(0);
-      await addFloatGram(this.#workplace(work), floatProducts, depth);
-      return;
+    const place = this.#workplace(work);
+    if (plan !== "none") {
+      this.#decodeFloats(work, { depth, factor });
+      addProbe(place, depth);
     }
-    if (wide) kernels.decode(raw, dtype, n * depth, factor, decoded);
-    else kernels.decodeTransposed(raw, dtype, n, depth, factor, decoded);
-    kernels.clear(decoded + 8 * n * depth, (order - n) * depth);
-    await addGram(this.#workplace(work), products, depth);
+    if (this.#device !== null && upload !== null)
+      await this.#device.add(place, upload, { dtype: work.header.dtype, depth, factor });
+    else if (plan !== "none" && floatProducts !== null) await addFloatGram(place, floatProducts, depth);
+    else {
+      this.#decode(work, { depth, factor });
+      await addGram(place, products, depth);
+    }
+  }
+
+  #decode({ layout, dtype }: Work, { depth, factor }: Folded): void {
+    const { raw, decoded, n, order, wide } = layout;
+    if (wide) this.#kernels.decode(raw, dtype, n * depth, factor, decoded);
+    else this.#kernels.decodeTransposed(raw, dtype, n, depth, factor, decoded);
+    this.#kernels.clear(decoded + 8 * n * depth, (order - n) * depth);
+  }
+
+  #decodeFloats({ layout, dtype }: Work, { depth, factor }: Folded): void {
+    const { raw, decoded, n, order, wide } = layout;
+    if (wide) this.#kernels.decodeFloats(raw, dtype, n * depth, factor, decoded);
+    else this.#kernels.decodeTransposedFloats(raw, dtype, n, depth, factor, decoded);
+    new Float32Array(this.#memory.buffer, decoded + 4 * n * depth, (order - n) * depth).fill(0);
   }
 
   /** The factor for the `count` values in the area of undecoded bytes; rescales what is folded in already. */
@@ -280,7 +288,7 @@ export class HybridSolver {
     const max = largestMagnitude(this.#kernels, { header, address: layout.raw, count }, checkInterrupted);
     const floats = work.plan !== "none";
     let rescaling = 1;
-    const factor = factorFor(work, { max, floats: floats || this.#deviceFloats }, (by) => {
+    const factor = factorFor(work, { max, floats }, (by) => {
       rescaling = by;
     });
     if (rescaling !== 1) {
@@ -297,7 +305,7 @@ export class HybridSolver {
     if (exponent === null) return new Float64Array(work.layout.n);
     await reduceToBand(place, this.#products.products);
     const values = this.#valuesOfBand(work, exponent);
-    return this.#suffices(values) ? values : null;
+    return gramSuffices(values) ? values : null;
   }
 
   /** The same from products of floats, as far as the plan goes and what it gave is accurate enough. */
@@ -310,16 +318,20 @@ export class HybridSolver {
     const gram = gramError(place, exponent);
     let begun: Begun | null = null;
     if (floatProducts !== null && (work.plan === "updates" || work.plan === "all")) {
-      const stage = { plan: work.plan, products, floatProducts };
+      const stage = { plan: work.plan, products, floatProducts, device: this.#device?.client ?? null };
       const reduction = await reduceFloatsToBand(place, stage, exponent);
       const values = this.#valuesOfBand(work, exponent);
-      if (floatGramSuffices(values, reduction.error)) return values;
+      if (this.#floatsSuffice(values, reduction.error)) return values;
       begun = reduction.begun;
-      if (begun === null || !floatGramSuffices(values, gram)) return null;
+      if (begun === null || !this.#floatsSuffice(values, gram)) return null;
     }
     await reduceToBand(place, products, begun);
     const values = this.#valuesOfBand(work, exponent);
-    return floatGramSuffices(values, gram) ? values : null;
+    return this.#floatsSuffice(values, gram) ? values : null;
+  }
+
+  #floatsSuffice(values: Float64Array, error: FloatGramError): boolean {
+    return floatGramSuffices(values, error, this.#device === null ? undefined : DEVICE_TOLERANCE);
   }
 
   /**

@@ -22,7 +22,7 @@ const LEAST_DEPTH = 1024;
 /** How a matrix travels to a device that has doubles, or that has floats alone. */
 export function uploadOf({ shape, dtype }: MatrixHeader, floats: boolean): Upload {
   const bytes = floatDTypeBytes(dtype);
-  const elements = bytes === 2 ? "codes" : bytes === 4 || floats ? "float32" : "float64";
+  const elements = bytes === 2 ? "codes" : bytes === 4 ? "float32" : "float64";
   if (floats) return { elements, depth: FLOAT_DEPTH, ahead: 2 };
   return {
     elements,

@@ -11,7 +11,7 @@ import {
   type WorkerStart,
 } from "../../wasm/protocol.ts";
 import { DeviceClient } from "./device-client.ts";
-import { DeviceGram } from "./device-gram.ts";
+import { DeviceGram, type DeviceGramOptions } from "./device-gram.ts";
 import { openThreadProducts } from "./products.ts";
 import { HybridSolver } from "./solver.ts";
 
@@ -23,10 +23,10 @@ interface HybridStart extends WorkerStart {
   readonly backend: string;
   /** To the thread that owns the device; null: all is done on the processor. */
   readonly connection: MessagePort | null;
-  readonly deviceFloats: boolean;
+  readonly deviceOptions: DeviceGramOptions;
 }
 
-const { staging, precision, backend, connection, deviceFloats }: HybridStart = workerData;
+const { staging, precision, backend, connection, deviceOptions }: HybridStart = workerData;
 const control = new Int32Array(staging, 0, 1);
 const reply = (message: Reply) => port.postMessage(message);
 
@@ -37,8 +37,9 @@ interface Opened {
 
 async function open(): Promise<Opened> {
   const device =
-    connection === null ? null : new DeviceGram(new DeviceClient(connection, backend), deviceFloats);
-  const products = await openThreadProducts({ floats: device === null && precision === "fast" });
+    connection === null ? null : new DeviceGram(new DeviceClient(connection, backend), deviceOptions);
+  const floats = device === null ? precision === "fast" : Number.isFinite(deviceOptions.stageOrder);
+  const products = await openThreadProducts({ floats });
   const interrupted = () => Atomics.load(control, CLOSED_WORD) === 1;
   return {
     solver: new HybridSolver(compileKernels().module, products, interrupted, device),
