@@ -39,7 +39,7 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
   const { openSession } = await import("./session.ts");
   const { env } = await import("onnxruntime-node");
   const { openPool } = await import("./singular-values/pool.ts");
-  const pool = openPool(provider, { ...options, threads });
+  const pool = await openPool(provider, { ...options, threads });
   const sessions = new Set<GraphSession>();
   let closed = false;
 

@@ -46,7 +46,7 @@ const entry: BackendEntry = {
   name: "cuda (its graphs on the processor)",
   capabilities: ["singularValues"],
   availability: async () => ({ ok: true }),
-  open: async ({ threads = 2 }) => ({ ...openLikeCuda(threads), name: entry.name }),
+  open: async ({ threads = 2 }) => ({ ...(await openLikeCuda(threads)), name: entry.name }),
 };
 testBackend(entry);
 
@@ -57,7 +57,7 @@ afterEach(async () => {
 
 describe("the driver of cuda", () => {
   it("agrees with wasm where products are many and orders and depths no multiples of anything", async () => {
-    const device = openLikeCuda(1);
+    const device = await openLikeCuda(1);
     const oracle = await wasm.open({ precision: "exact", threads: 1 });
     closing.push(
       () => device.close(),
@@ -77,7 +77,7 @@ describe("the driver of cuda", () => {
   });
 
   it("has a matrix more in flight than threads: the second is done before the first has all its rows", async () => {
-    const device = openLikeCuda(1);
+    const device = await openLikeCuda(1);
     closing.push(() => device.close());
     const matrix = drawMatrix([300, 200], "BF16", 7);
     const bytes = encode(matrix, "BF16");
@@ -100,7 +100,7 @@ describe("the driver of cuda", () => {
 
 describe("a matrix's products on the device", () => {
   it("are made while the processor reduces the matrix before", async () => {
-    const lanes = openDeviceLanes({ name: "cpu", lanes: 1 });
+    const lanes = await openDeviceLanes({ name: "cpu", lanes: 1 });
     const next = lanes.connect();
     const solver = await solverOn(lanes.connect());
     closing.push(
@@ -166,7 +166,7 @@ describe("a matrix's products on the device", () => {
   });
 
   it("are refused in one sentence where the thread that owns the device is gone", async () => {
-    const lanes = openDeviceLanes({ name: "cpu", lanes: 1 });
+    const lanes = await openDeviceLanes({ name: "cpu", lanes: 1 });
     const solver = await solverOn(lanes.connect());
     await lanes.close();
     const values = solver.compute(sourceOf(drawMatrix([90, 60], "BF16", 5), "BF16"));
@@ -295,6 +295,11 @@ describe("the webgpu backend, of many at once", async () => {
     const [a, b] = await Promise.all([singularValues(one, source()), singularValues(other, source())]);
     await one.close();
     expect([a, await singularValues(other, source())]).toEqual([b, b]);
+    const closed = other.close();
+    const later = await open(); // whose thread starts once the one before has ended
+    closing.push(() => later.close());
+    expect(await singularValues(later, source())).toEqual(a);
+    await closed;
   });
 
   it.skipIf(!ok)("does stage one, and gives the SNR", async () => {

@@ -19,9 +19,15 @@ interface Lanes {
 }
 
 const open = new Map<ProviderName, Lanes>();
+/** Threads of devices that are still at work for those who closed them: no others may be started meanwhile. */
+const ending = new Map<ProviderName, Promise<void>>();
 
 /** Starts the threads of a device, or takes a share of those that run. */
-export function openDeviceLanes({ name, lanes: count }: Pick<Provider, "name" | "lanes">): DeviceLanes {
+export async function openDeviceLanes({
+  name,
+  lanes: count,
+}: Pick<Provider, "name" | "lanes">): Promise<DeviceLanes> {
+  await ending.get(name);
   const lanes = open.get(name) ?? start(name, count);
   open.set(name, lanes);
   lanes.users++;
@@ -34,7 +40,9 @@ export function openDeviceLanes({ name, lanes: count }: Pick<Provider, "name" | 
       lanes.users--;
       if (lanes.users > 0) return;
       open.delete(name);
-      await stop(lanes);
+      const end = stop(lanes).finally(() => ending.delete(name));
+      ending.set(name, end);
+      await end;
     },
   };
 }

@@ -19,13 +19,13 @@ const AHEAD = 1;
 /** The pool of an open backend. */
 export type Pool = Backend & Required<Pick<Backend, "singularValues">>;
 
-/** Opens the pool; threads start when they are needed. */
-export function openPool(
+/** Opens the pool: the thread of a device starts, the others when they are needed. */
+export async function openPool(
   { backend, name, precisions, float64, lanes, keepsTensors }: PoolProvider,
   { threads, precision }: Required<BackendOptions>,
   isDevice = name !== "cpu",
-): Pool {
-  const device = isDevice ? openDeviceLanes({ name, lanes }) : null;
+): Promise<Pool> {
+  const device = isDevice ? await openDeviceLanes({ name, lanes }) : null;
   const deviceOptions: DeviceGramOptions = {
     floats: !float64,
     stageOrder: keepsTensors && !float64 ? stageOrder(threads) : Number.POSITIVE_INFINITY,
