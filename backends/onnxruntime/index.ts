@@ -38,6 +38,7 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
   }
   const { openSession } = await import("./session.ts");
   const { env } = await import("onnxruntime-node");
+  const { openPool } = await import("./singular-values/pool.ts");
   const pool = await openPool(provider, { ...options, threads });
   const sessions = new Set<GraphSession>();
   let closed = false;
@@ -68,21 +69,6 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
     close,
     [Symbol.asyncDispose]: close,
   };
-}
-
-/** The threads that compute singular values: the wasm backend's pool with threads of this driver's own. */
-async function openPool(
-  { backend, name, precisions }: Provider,
-  { threads, precision }: Required<BackendOptions>,
-): Promise<Backend & Required<Pick<Backend, "singularValues">>> {
-  const { WasmBackend } = await import("../wasm/pool.ts");
-  const url = new URL("./singular-values/worker.js", import.meta.url);
-  return new WasmBackend(threads, precisions.includes(precision) ? precision : precisions[0], {
-    backend,
-    url,
-    workerData: { provider: name },
-    helps: false,
-  });
 }
 
 function closedError(provider: Provider): Error {

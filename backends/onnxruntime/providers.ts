@@ -19,6 +19,13 @@ export interface Provider {
   readonly computeDtypes: readonly ComputeDType[];
   /** Whether it multiplies doubles; where not, Gram matrices are products of floats. */
   readonly float64: boolean;
+  /** Whether results of one run can stay where they are, for the next: onnxruntime-node 1.30 offers that on WebGPU alone. */
+  readonly keepsTensors: boolean;
+  /**
+   * Threads that run graphs for singular values on the device. Two where each run waits for its own transfers, so that one's
+   * are under way while the other's products are computed; one where sessions share a queue and must not run at once.
+   */
+  readonly lanes: number;
   /** Of singular values, the first one where another is asked for. */
   readonly precisions: readonly [Precision, ...Precision[]];
   /** Whether it decodes weights of 8-bit floats. CUDA takes scales by block for 4 bits alone, WebGPU has no such dtype. */
@@ -35,6 +42,8 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     int64: true,
     computeDtypes: ["float32", "float16"],
     float64: true,
+    keepsTensors: false,
+    lanes: 1,
     precisions: ["exact", "fast"],
     float8: true,
     fix: "use linux, Windows or macOS on a 64-bit processor that onnxruntime-node has a binary for (macOS: Apple silicon)",
@@ -45,6 +54,8 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     int64: true,
     computeDtypes: ["float32", "float16", "bfloat16"],
     float64: true,
+    keepsTensors: false,
+    lanes: 2,
     precisions: ["exact"],
     float8: false,
     fix: "on linux x64 with CUDA 12 and cuDNN 9, install the provider with `node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12`, or choose onnxruntime-cpu",
@@ -55,6 +66,8 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     int64: false,
     computeDtypes: ["float32", "float16"],
     float64: false,
+    keepsTensors: true,
+    lanes: 1,
     precisions: ["fast"],
     float8: false,
     fix: "install the graphics driver (on linux its Vulkan driver and libvulkan1), or choose onnxruntime-cpu",

@@ -1,5 +1,5 @@
 // One worker thread as the pool sees it: it feeds a matrix through the staging area and waits for the values.
-import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { MessageChannel, MessagePort, Worker } from "node:worker_threads";
 import type { MatrixSource, Precision } from "../../src/backend.ts";
 import { MatrixError } from "../../src/errors.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
@@ -41,6 +41,8 @@ export interface PoolThread {
   readonly workerData: object;
   /** Whether such threads can help each other with a matrix. */
   readonly helps: boolean;
+  /** Makes what each thread is given as `connection`, to something that several of them share; null: nothing. */
+  readonly connect: (() => MessagePort) | null;
 }
 
 /** How a thread stands to the others of its pool. */
@@ -84,7 +86,7 @@ export class PoolWorker {
 
   constructor(
     precision: Precision,
-    { backend, url, workerData }: PoolThread,
+    { backend, url, workerData, connect }: PoolThread,
     { helpers, onRestart }: PoolWorkerOptions,
   ) {
     this.#backend = backend;
@@ -93,9 +95,10 @@ export class PoolWorker {
     const { entrance, crew } = openCrew(helpers);
     this.#entrance = entrance;
     const start: WorkerStart = { staging: this.#staging, precision, crew };
+    const connection = connect?.() ?? null;
     this.#worker = new Worker(url, {
-      workerData: { ...workerData, ...start },
-      transferList: crew ? [crew.invitations] : [],
+      workerData: { ...workerData, ...start, connection },
+      transferList: [crew?.invitations, connection].filter((port) => port instanceof MessagePort),
     });
     this.#worker.on("message", (reply: Reply) => this.#receive(reply));
     this.#worker.on("error", (cause) =>

@@ -21,6 +21,7 @@ const WASM_THREAD: PoolThread = {
   url: new URL("./worker.js", import.meta.url),
   workerData: {},
   helps: true,
+  connect: null,
 };
 
 /** Free threads are sent to help after this: calls that come together get a thread each first. */

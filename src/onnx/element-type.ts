@@ -11,6 +11,7 @@ const CODES = {
   float8e5m2: TensorProto_DataType.FLOAT8E5M2,
   int32: TensorProto_DataType.INT32,
   int64: TensorProto_DataType.INT64,
+  uint32: TensorProto_DataType.UINT32,
   bool: TensorProto_DataType.BOOL,
 } as const;
 
@@ -21,7 +22,7 @@ export type ElementType = keyof typeof CODES;
 export type FloatType = "float32" | "float64" | "float16" | "bfloat16";
 
 /** The element types of constants. */
-export type ConstantType = FloatType | "int32" | "int64";
+export type ConstantType = FloatType | "int32" | "int64" | "uint32";
 
 /** In which the statistics of norms, softmax and loss are computed where the rest is computed in `type`. */
 export function statisticsType(type: ElementType): "float32" | "float64" {

@@ -296,6 +296,8 @@ function constantBytes(type: ConstantType, numbers: ArrayLike<number>): Uint8Arr
       return encode(Float32Array.from(numbers), "BF16");
     case "int32":
       return bytesOf(Int32Array.from(numbers));
+    case "uint32":
+      return bytesOf(Uint32Array.from(numbers));
     case "int64":
       return bytesOf(BigInt64Array.from(Array.from(numbers, (x) => BigInt(x))));
     default:

@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import type { FloatPlan } from "../../backends/onnxruntime/singular-values/float-plan.ts";
 import { isHeld, layOutHybrid } from "../../backends/onnxruntime/singular-values/layout.ts";
+import { uploadOf } from "../../backends/onnxruntime/singular-values/upload.ts";
 import { instantiateKernels } from "../../backends/wasm/kernels.ts";
 import { compileKernels } from "../../backends/wasm/kernels-module.ts";
 import { STAGING_BYTES } from "../../backends/wasm/protocol.ts";
@@ -86,6 +87,32 @@ describe("layOutHybrid()", () => {
       const near = { shape: [8000, columns], dtype: "F32", rereadable: true } as const;
       const places = PLANS.map((plan) => layOutHybrid(near, kernels, plan).held);
       expect(new Set(places).size, `${columns} columns`).toBe(1);
+    }
+  });
+  it("takes at most 2.5 times a matrix in float64 where a device makes its Gram matrix, chunks on their way included", () => {
+    for (const shape of [
+      [1024, 4096],
+      [2048, 2048],
+      [4096, 4096],
+      [4096, 14336],
+      [14336, 4096],
+    ] as const) {
+      for (const dtype of ["F32", "BF16"] as const) {
+        for (const floats of [true, false]) {
+          const header = { shape, dtype, rereadable: false };
+          const upload = uploadOf(header, floats);
+          const layout = layOutHybrid(header, kernels, floats ? "all" : "none", upload);
+          const elementBytes = floatDTypeBytes(dtype);
+          const ahead = upload.ahead * elementBytes * layout.n * layout.depth;
+          const answer = 8 * layout.blocksDoubles; // a sum in doubles, or two in floats, or both halves in floats
+          const held = layout.held === null ? elementBytes * shape[0] * shape[1] : 0;
+          // What a device keeps is asked for once all chunks have been answered.
+          const underway = floats ? Math.max(ahead, answer) : ahead + answer;
+          const all = layout.sizeBytes + STAGING_BYTES + underway + held;
+          const times = all / (8 * shape[0] * shape[1]);
+          expect(times, `${shape.join(" x ")} ${dtype} ${floats}`).toBeLessThanOrEqual(2.5);
+        }
+      }
     }
   });
 });

@@ -93,7 +93,7 @@ describe("the onnxruntime-cpu backend, in particular", () => {
   });
 
   it("does so in the memory that it has, bytes that come once included", async () => {
-    const products = await openThreadProducts("cpu", "exact");
+    const products = await openThreadProducts({ floats: false });
     const solver = new HybridSolver(compileKernels().module, products, () => false);
     const shape = [700, 720] as const;
     const bytes = encode(matrixOfSpectrum(shape, [1], 12), "F64");
@@ -300,9 +300,9 @@ describe("the webgpu backend", async () => {
     const few = matrixOfSpectrum([80, 70], [1, ...Array<number>(69).fill(1e-3)], 23);
     const less = matrixOfSpectrum([80, 70], [1, ...Array<number>(69).fill(1e-5)], 23);
     for (const matrix of [few, less]) {
-      const rows = [encode(matrix, "F64")];
+      const rows = [encode(matrix, "F32")];
       for (const rereadable of [true, false]) {
-        const [values, truth] = await onBoth({ shape: matrix.shape, dtype: "F64", rows, rereadable });
+        const [values, truth] = await onBoth({ shape: matrix.shape, dtype: "F32", rows, rereadable });
         expect(values).toEqual(truth);
       }
     }
@@ -336,7 +336,7 @@ describe("productsOf()", () => {
   }
 
   it("adds each form where the sum lies, in place or copied there, and touches nothing else", async () => {
-    const forms = await openForms({ provider: "cpu", type: "float64", adds: true });
+    const forms = await openForms({ type: "float64", adds: true });
     const [m, n, k] = [7, 5, 9] as const;
     for (const inPlace of [true, false]) {
       const products = productsOf(forms, { type: "float64", inPlace });

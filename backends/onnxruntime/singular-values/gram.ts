@@ -25,10 +25,14 @@ export async function addGram(work: Workplace, products: Products, depth: number
   for (const { a, b, c } of gramProducts(work, 8, depth)) await products.add("nt", work.memory, { a, b, c });
 }
 
-/** The same of floats, but for the diagonal; the squared lengths and the probe's image are added up beside it. */
+/** Adds up, of floats that are decoded, the squared lengths and what the probe's vector of signs becomes. */
+export function addProbe({ kernels, layout }: Workplace, depth: number): void {
+  const { order, decoded, signs, scratch, image, lengths } = layout;
+  kernels.probeAddRows(decoded, order, depth, signs, scratch, image, lengths);
+}
+
+/** {@link addGram} of floats, but for the diagonal. */
 export async function addFloatGram(work: Workplace, products: FloatProducts, depth: number): Promise<void> {
-  const { order, decoded, signs, scratch, image, lengths } = work.layout;
-  work.kernels.probeAddRows(decoded, order, depth, signs, scratch, image, lengths);
   for (const operands of gramProducts(work, 4, depth)) await addProduct(work, products, operands);
 }
 

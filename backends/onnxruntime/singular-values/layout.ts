@@ -4,7 +4,9 @@ import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import type { Kernels } from "../../wasm/kernels.ts";
 import { type MatrixHeader, stackEnd } from "../../wasm/singular-values/layout.ts";
 import { blocksElements } from "./blocks.ts";
+import { PAIR } from "./device-graphs.ts";
 import type { FloatPlan } from "./float-plan.ts";
+import type { Upload } from "./upload.ts";
 
 /** Rows (tall) or columns (wide) that are decoded and multiplied at once; never all of them, which would take as much memory. */
 const DEPTH = 1024;
@@ -48,7 +50,7 @@ export interface HybridLayout {
   readonly held: number | null;
   /** Undecoded bytes that are folded in next. */
   readonly raw: number;
-  /** Doubles, or floats. */
+  /** Doubles, or floats; nothing where a device multiplies doubles. */
   readonly decoded: number;
   /** A product of floats on its way into a matrix of doubles. */
   readonly tile: number;
@@ -82,7 +84,8 @@ export interface HybridLayout {
   readonly sizeBytes: number;
 }
 
-function depthOf({ dtype }: MatrixHeader, plan: FloatPlan): number {
+function depthOf({ dtype }: MatrixHeader, plan: FloatPlan, upload: Upload | null): number {
+  if (upload !== null) return upload.depth;
   if (plan === "none") return dtype === "F64" ? F64_DEPTH : DEPTH;
   return plan === "updates" ? CAREFUL_FLOAT_DEPTH : FLOAT_DEPTH;
 }
@@ -96,13 +99,19 @@ export function isHeld({ shape, rereadable }: MatrixHeader): boolean {
  * Lays one matrix out.
  *
  * @param plan - what of it is products of floats, by the processor.
+ * @param upload - how it goes to a device, which makes the Gram matrix; null: the processor does.
  * @throws MatrixError when it needs more than the 4 GiB that WebAssembly addresses.
  */
-export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: FloatPlan): HybridLayout {
+export function layOutHybrid(
+  header: MatrixHeader,
+  kernels: Kernels,
+  plan: FloatPlan,
+  upload: Upload | null = null,
+): HybridLayout {
   // By all plans: a second look, after another plan, finds the bytes where they were.
   const fits = (each: FloatPlan) =>
-    place(header, kernels, { plan: each, holds: true }).sizeBytes <= WASM_BYTES;
-  const layout = place(header, kernels, { plan, holds: isHeld(header) && PLANS.every(fits) });
+    place(header, kernels, { plan: each, upload, holds: true }).sizeBytes <= WASM_BYTES;
+  const layout = place(header, kernels, { plan, upload, holds: isHeld(header) && PLANS.every(fits) });
   if (layout.sizeBytes <= WASM_BYTES) return layout;
   const gib = (layout.sizeBytes / 2 ** 30).toFixed(1);
   throw new MatrixError(
@@ -111,11 +120,14 @@ export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: Float
   );
 }
 
-function place(
-  header: MatrixHeader,
-  kernels: Kernels,
-  { plan, holds }: { readonly plan: FloatPlan; readonly holds: boolean },
-): HybridLayout {
+interface Placing {
+  readonly plan: FloatPlan;
+  readonly upload: Upload | null;
+  /** Whether all undecoded bytes have a place. */
+  readonly holds: boolean;
+}
+
+function place(header: MatrixHeader, kernels: Kernels, { plan, upload, holds }: Placing): HybridLayout {
   const floats = plan !== "none";
   const { shape, dtype } = header;
   const n = Math.min(...shape);
@@ -123,7 +135,8 @@ function place(
   const half = kernels.bandWidth();
   const order = Math.ceil(n / half) * half;
   const leastBlocks = dtype === "F64" ? F64_LEAST_BLOCKS : LEAST_BLOCKS;
-  const depth = Math.ceil(m / Math.max(leastBlocks, Math.ceil(m / depthOf(header, plan))));
+  const least = Math.ceil(m / Math.max(leastBlocks, Math.ceil(m / depthOf(header, plan, upload))));
+  const depth = upload === null ? least : PAIR * Math.ceil(least / PAIR);
   const width = Math.min(order, BLOCK);
   const smallOrder = Math.min(order, SMALL_ORDER);
   const smallLd = smallOrder + 8; // no power of two, else all panels fall into the same cache sets
@@ -138,7 +151,8 @@ function place(
   };
   const held = holds ? take(floatDTypeBytes(dtype) * n * m) : null;
   const raw = take(floatDTypeBytes(dtype) * n * depth);
-  const decoded = take((floats ? 4 : 8) * (order * depth + 4));
+  const isDecoded = upload === null || floats;
+  const decoded = take(isDecoded ? (floats ? 4 : 8) * (order * depth + 4) : 0);
   const tile = floats ? take(4 * Math.max(ROWS * width, order * half)) : 0;
   const rounded = Math.ceil((raw + 8 * smallLd * smallOrder) / 64) * 64;
   take(Math.max(0, rounded + (plan === "all" ? 4 * blocksDoubles : 0) - end));

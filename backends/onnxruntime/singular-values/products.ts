@@ -1,12 +1,11 @@
 // Products of matrices that lie in a WebAssembly memory, by ONNX Runtime: a graph of one Gemm for each form, whose result
 // is written where the sum was.
 import { InferenceSession, Tensor } from "onnxruntime-node";
-import type { Precision } from "../../../src/backend.ts";
 import { Graph } from "../../../src/onnx/graph.ts";
 import { modelFile } from "../../../src/onnx/model-file.ts";
 import { gemm } from "../../../src/onnx/operators/matrices.ts";
 import { total } from "../../../src/onnx/operators/reductions.ts";
-import { PROVIDERS, type ProviderName } from "../providers.ts";
+import type { ProviderName } from "../providers.ts";
 
 /** A row-major matrix at a byte address, of the element type of the products that take it. */
 export interface Place {
@@ -27,8 +26,6 @@ export interface Operands {
 
 /** The products, ready to be called. Owns sessions of ONNX Runtime until released. */
 export interface Products {
-  /** Whether they are products of floats: elements rounded to floats, what is added to c a sum of floats. */
-  readonly floats: boolean;
   /** c += a b, where `form` says which of the two is transposed. All lie in `memory`; c overlaps neither. */
   add(form: Form, memory: ArrayBuffer, operands: Operands): Promise<void>;
   release(): Promise<void>;
@@ -54,44 +51,28 @@ export type ElementType = "float32" | "float64";
 /** A session for each form. */
 export type Forms = Readonly<Record<Form, InferenceSession>>;
 
-/** Loads the graphs, for one thread where they run on the CPU, and looks whether the runtime writes in place. */
-async function openProducts(provider: ProviderName): Promise<Products> {
-  if (!PROVIDERS[provider].float64) {
-    return roundingProductsOf(await openForms({ provider, type: "float32", adds: false }));
-  }
-  const forms = await openForms({ provider, type: "float64", adds: true });
-  return productsOf(forms, { type: "float64", inPlace: await writesInPlace(forms.nn) });
-}
-
 /** The products of one thread. */
 export interface ThreadProducts {
-  /** Of doubles, on the CPU. */
+  /** Of doubles. */
   readonly products: Products;
-  /** For the Gram matrix: on the device, where there is one. */
-  readonly gramProducts: Products;
-  /** For `fast` on the CPU. */
+  /** For `fast`. */
   readonly floatProducts: FloatProducts | null;
   release(): Promise<void>;
 }
 
-/** Opens what a thread needs that computes singular values with that provider. */
-export async function openThreadProducts(
-  provider: ProviderName,
-  precision: Precision,
-): Promise<ThreadProducts> {
+/** Opens what a thread needs that computes singular values, with products of floats or without. */
+export async function openThreadProducts({ floats }: { readonly floats: boolean }): Promise<ThreadProducts> {
   await allocateOnce();
-  const forms = await openForms({ provider: "cpu", type: "float64", adds: true });
+  const forms = await openForms({ type: "float64", adds: true });
   const inPlace = await writesInPlace(forms.nn);
   const products = productsOf(forms, { type: "float64", inPlace });
-  const gramProducts = provider === "cpu" ? products : await openProducts(provider);
-  const floats = provider === "cpu" && precision === "fast";
   const floatProducts = floats ? await openFloatProducts(inPlace) : null;
   return {
     products,
-    gramProducts,
     floatProducts,
     async release() {
-      for (const each of new Set([products, gramProducts, floatProducts])) await each?.release();
+      await products.release();
+      await floatProducts?.release();
     },
   };
 }
@@ -99,8 +80,8 @@ export async function openThreadProducts(
 /** Loads the graphs for products of floats on the CPU; `inPlace` as products of doubles have it. */
 async function openFloatProducts(inPlace: boolean): Promise<FloatProducts> {
   const type = "float32";
-  const forms = await openForms({ provider: "cpu", type, adds: true });
-  const product = await openForm("nt", { provider: "cpu", type, adds: false });
+  const forms = await openForms({ type, adds: true });
+  const product = await openForm("nt", { type, adds: false });
   return {
     ...productsOf(forms, { type, inPlace }),
     multiply: (memory, operands) => runInto(product, { memory, type, inPlace, operands }),
@@ -111,9 +92,8 @@ async function openFloatProducts(inPlace: boolean): Promise<FloatProducts> {
   };
 }
 
-/** Which graphs: on what they run, in what they compute, and whether there is a sum that they add to. */
+/** Which graphs: in what they compute, and whether there is a sum that they add to. */
 export interface FormOptions {
-  readonly provider: ProviderName;
   readonly type: ElementType;
   readonly adds: boolean;
 }
@@ -134,7 +114,6 @@ export interface ProductsOptions {
 /** Products by these graphs, of matrices that have their element type in memory. */
 export function productsOf(forms: Forms, { type, inPlace }: ProductsOptions): Products {
   return {
-    floats: type === "float32",
     add: (form, memory, operands) => runInto(forms[form], { memory, type, inPlace, operands }),
     release: () => releaseAll(forms),
   };
@@ -159,23 +138,6 @@ async function runInto(
   else throw new TypeError(`Expected a ${type} product, got ${y?.type}`);
 }
 
-/** Products of doubles rounded to floats by these graphs, added up in doubles here. */
-function roundingProductsOf(forms: Forms): Products {
-  const rounded = (memory: ArrayBuffer, place: Place) =>
-    new Tensor("float32", new Float32Array(doublesAt(memory, place)), [place.rows, place.columns]);
-  return {
-    floats: true,
-    async add(form, memory, { a, b, c }) {
-      const { y } = await forms[form].run({ a: rounded(memory, a), b: rounded(memory, b) });
-      if (!(y?.data instanceof Float32Array))
-        throw new TypeError(`Expected a float32 product, got ${y?.type}`);
-      const sum = doublesAt(memory, c);
-      for (const [i, x] of y.data.entries()) sum[i] = (sum[i] ?? 0) + x;
-    },
-    release: () => releaseAll(forms),
-  };
-}
-
 async function releaseAll(forms: Forms): Promise<void> {
   for (const session of Object.values(forms)) await session.release();
 }
@@ -185,7 +147,7 @@ async function allocateOnce(): Promise<void> {
   const column = g.input("column", "float64", ["m", "k"]);
   const row = g.input("row", "float64", ["k", "n"]);
   g.output("sum", total(g, gemm(g, [column, row])));
-  const session = await open("allocate", g, "cpu");
+  const session = await openGraph(g, { name: "allocate" });
   const ones = new Float64Array(FREED_SIDE).fill(1);
   await session.run({
     column: new Tensor("float64", ones, [FREED_SIDE, 1]),
@@ -194,7 +156,7 @@ async function allocateOnce(): Promise<void> {
   await session.release();
 }
 
-function openForm(form: Form, { provider, type, adds }: FormOptions): Promise<InferenceSession> {
+function openForm(form: Form, { type, adds }: FormOptions): Promise<InferenceSession> {
   const g = new Graph();
   const transposeA = form === "tn";
   const transposeB = form === "nt";
@@ -202,10 +164,23 @@ function openForm(form: Form, { provider, type, adds }: FormOptions): Promise<In
   const b = g.input("b", type, transposeB ? ["n", "k"] : ["k", "n"]);
   const plus = adds ? g.input("c", type, ["m", "n"]) : null;
   g.output("y", gemm(g, [a, b], { transposeA, transposeB, plus }));
-  return open(form, g, provider);
+  return openGraph(g, { name: form });
 }
 
-function open(name: string, g: Graph, provider: ProviderName): Promise<InferenceSession> {
+/** How a graph is loaded. */
+export interface OpenGraphOptions {
+  readonly name: string;
+  /** Default: the CPU, with one thread. */
+  readonly provider?: ProviderName;
+  /** Results that stay on the device, by name; default: none. */
+  readonly locations?: Readonly<Record<string, "gpu-buffer">>;
+}
+
+/** Loads a graph. A device computes all of it, or says that it cannot. */
+export function openGraph(
+  g: Graph,
+  { name, provider = "cpu", locations = {} }: OpenGraphOptions,
+): Promise<InferenceSession> {
   const file = modelFile(g, { name, producer: { name: "spectrum-tune", version: "" } });
   return InferenceSession.create(file, {
     executionProviders: [provider],
@@ -214,7 +189,7 @@ function open(name: string, g: Graph, provider: ProviderName): Promise<Inference
     enableMemPattern: false,
     enableCpuMemArena: false,
     logSeverityLevel: 4,
-    // A device computes all of it, or says that it cannot.
+    preferredOutputLocation: locations,
     extra: { session: { disable_cpu_ep_fallback: provider === "cpu" ? "0" : "1" } },
   });
 }

@@ -3,7 +3,7 @@
 // takes over, which needs no Gram matrix.
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../../wasm/kernels.ts";
-import { floatGramSuffices, gramSuffices } from "../../wasm/singular-values/guard.ts";
+import { type FloatGramError, floatGramSuffices, gramSuffices } from "../../wasm/singular-values/guard.ts";
 import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
 import {
   exponentOf,
@@ -20,10 +20,13 @@ import {
   wrongSize,
 } from "../../wasm/singular-values/solver.ts";
 import { ALONE, chaseBulges } from "../../wasm/singular-values/team.ts";
+import type { DeviceGram } from "./device-gram.ts";
+import { PAIR } from "./device-graphs.ts";
 import { type FloatPlan, floatPlan } from "./float-plan.ts";
 import {
   addFloatGram,
   addGram,
+  addProbe,
   clearGram,
   diagonal,
   gramError,
@@ -34,16 +37,17 @@ import {
 import { type HybridLayout, isHeld, layOutHybrid } from "./layout.ts";
 import type { ThreadProducts } from "./products.ts";
 import { type Begun, reduceFloatsToBand, reduceToBand } from "./stage-one.ts";
+import type { Upload } from "./upload.ts";
 
-// Of a Gram matrix of a device's float products: what rounding moves a squared singular value by is taken as
-// 2^-22 sigma_1^2, and the sum of the smaller half, hence the SNR, must be known to 1e-4.
-const FLOAT_ROUNDOFF = 2 ** -23;
-const FLOAT_TOLERANCE = 1e-4;
+/** Half of what the SNR may be off where a device multiplies floats. */
+const DEVICE_TOLERANCE = 5e-5;
 
 interface Work {
   readonly header: MatrixHeader;
-  /** What of it is products of floats by the processor. */
+  /** What of it is products of floats, by the processor, or besides the Gram matrix by the device. */
   readonly plan: FloatPlan;
+  /** How it goes to the device; null: there is none. */
+  readonly upload: Upload | null;
   readonly layout: HybridLayout;
   readonly dtype: number;
   readonly sizeBytes: number;
@@ -54,10 +58,19 @@ interface Work {
   exponent: number | null;
 }
 
+/** Rows (tall) or columns (wide) that are folded in. */
+interface Folded {
+  readonly depth: number;
+  /** They are multiplied by it first. */
+  readonly factor: number;
+}
+
 /** Owns a WebAssembly memory: `begin`, `append` until all rows are in, `finish`. One call at a time. */
 export class HybridSolver {
   readonly #module: WebAssembly.Module;
   readonly #products: ThreadProducts;
+  /** Makes the Gram matrix; null: the products do. */
+  readonly #device: DeviceGram | null;
   readonly #interrupted: () => boolean;
   #memory: WebAssembly.Memory;
   #kernels: Kernels;
@@ -70,10 +83,17 @@ export class HybridSolver {
   /**
    * @param module - the compiled kernels.
    * @param interrupted - asked before each product; once true, the work in progress throws an Error.
+   * @param device - makes the Gram matrix, where there is one.
    */
-  constructor(module: WebAssembly.Module, products: ThreadProducts, interrupted: () => boolean) {
+  constructor(
+    module: WebAssembly.Module,
+    products: ThreadProducts,
+    interrupted: () => boolean,
+    device: DeviceGram | null = null,
+  ) {
     this.#module = module;
     this.#products = products;
+    this.#device = device;
     this.#interrupted = interrupted;
     this.#memory = newMemory();
     this.#kernels = instantiateKernels(module, this.#memory);
@@ -83,7 +103,7 @@ export class HybridSolver {
   begin(header: MatrixHeader): void {
     this.#work = null;
     this.#delegate = null;
-    const plan = this.#products.floatProducts === null ? "none" : floatPlan(header);
+    const plan = this.#plan(header);
     if (plan === "wasm") {
       this.#delegateToWasm().begin(header);
       return;
@@ -91,23 +111,31 @@ export class HybridSolver {
     this.#work = this.#workOn(header, plan, null);
   }
 
+  #plan(header: MatrixHeader): FloatPlan {
+    if (this.#device !== null) return this.#device.plan(header);
+    return this.#products.floatProducts === null ? "none" : floatPlan(header);
+  }
+
   /** @param before - an earlier attempt, whose bytes stay where they are. */
   #workOn(header: MatrixHeader, plan: FloatPlan, before: Work | null): Work {
     const floats = plan !== "none";
-    const layout = layOutHybrid(header, this.#kernels, plan);
+    const upload = this.#device?.upload(header) ?? null;
+    const layout = layOutHybrid(header, this.#kernels, plan, upload);
     const least = before === null ? 0 : this.#memory.buffer.byteLength;
     this.#reserve(Math.max(least, layout.sizeBytes));
     clearGram({ kernels: this.#kernels, layout }, floats);
+    if (upload !== null) this.#device?.begin(layout, upload);
     const sizeBytes = layout.n * layout.m * floatDTypeBytes(header.dtype);
     return {
       header,
       plan,
+      upload,
       layout,
       dtype: DTYPE_NUMBER[header.dtype],
       sizeBytes,
       outside: before?.outside ?? (isHeld(header) && layout.held === null ? new Uint8Array(sizeBytes) : null),
       arrived: 0,
-      exponent: firstExponent(header, floats || this.#deviceFloats),
+      exponent: firstExponent(header, floats),
     };
   }
 
@@ -149,9 +177,10 @@ export class HybridSolver {
     if (work.arrived !== work.sizeBytes) throw wrongSize(header, work.arrived);
     if (layout.wide) await this.#foldColumns(work);
     else if (layout.m % layout.depth > 0) await this.#fold(work, layout.m % layout.depth);
+    await this.#device?.settle(this.#workplace(work));
     const values = work.plan === "none" ? await this.#fromGram(work) : await this.#fromFloatGram(work);
     if (values !== null) return values;
-    if (work.plan === "none") return this.#handOver(work);
+    if (work.plan === "none" || this.#device !== null) return this.#handOver(work);
     this.#work = this.#workOn(header, "none", work);
     return this.#again(this.#heldBytes(this.#work));
   }
@@ -170,7 +199,7 @@ export class HybridSolver {
   #handOver(work: Work): Promise<Float64Array<ArrayBuffer> | null> | Float64Array<ArrayBuffer> | null {
     const { header, layout } = work;
     this.#work = null;
-    const target = this.#deviceFloats ? "gram" : "triangle";
+    const target = this.#device?.floats ? "gram" : "triangle";
     const wasm = this.#delegateToWasm();
     if (layout.held !== null && wasm.adopt(header, target)) return wasm.finish();
     const held = layout.held === null ? work.outside : (this.#heldBytes(work)?.slice() ?? null);
@@ -189,17 +218,6 @@ export class HybridSolver {
     this.#wasm ??= new Solver(this.#module, "fast", this.#interrupted, team);
     this.#delegate = this.#wasm;
     return this.#wasm;
-  }
-
-  /** Whether the Gram matrix is made on a device that has no doubles. */
-  get #deviceFloats(): boolean {
-    return this.#products.gramProducts.floats;
-  }
-
-  #suffices(values: Float64Array): boolean {
-    return this.#deviceFloats
-      ? gramSuffices(values, { tolerance: FLOAT_TOLERANCE, roundoff: FLOAT_ROUNDOFF })
-      : gramSuffices(values);
   }
 
   #current(): Work {
@@ -234,45 +252,68 @@ export class HybridSolver {
     const elementBytes = floatDTypeBytes(work.header.dtype);
     const held = this.#heldBytes(work);
     for (let left = 0; left < m; left += depth) {
-      const partBytes = Math.min(depth, m - left) * elementBytes;
-      const area = new Uint8Array(this.#memory.buffer, raw, n * partBytes);
+      const columns = Math.min(depth, m - left);
+      // To a device go pairs: what the last ones lack are zeros.
+      const pitch = work.upload === null ? columns : PAIR * Math.ceil(columns / PAIR);
+      const area = new Uint8Array(this.#memory.buffer, raw, n * pitch * elementBytes);
+      if (pitch > columns) area.fill(0);
       for (let row = 0; row < n; row++) {
         const at = (row * m + left) * elementBytes;
-        if (held !== null) area.set(held.subarray(at, at + partBytes), row * partBytes);
+        const part = held?.subarray(at, at + columns * elementBytes);
+        if (part !== undefined) area.set(part, row * pitch * elementBytes);
       }
-      await this.#fold(work, partBytes / elementBytes);
+      await this.#fold(work, pitch);
     }
   }
 
   /** Folds in the `depth` rows (tall) or columns (wide) that stand in the area of undecoded bytes. */
   async #fold(work: Work, depth: number): Promise<void> {
-    const { layout, dtype, plan } = work;
-    const { raw, decoded, n, order, wide } = layout;
-    const kernels = this.#kernels;
-    const factor = this.#factor(work, n * depth);
-    const { floatProducts, gramProducts } = this.#products;
-    if (plan !== "none" && floatProducts !== null) {
-      if (wide) kernels.decodeFloats(raw, dtype, n * depth, factor, decoded);
-      else kernels.decodeTransposedFloats(raw, dtype, n, depth, factor, decoded);
-      new Float32Array(this.#memory.buffer, decoded + 4 * n * depth, (order - n) * depth).fill(0);
-      await addFloatGram(this.#workplace(work), floatProducts, depth);
-      return;
+    const { layout, plan, upload } = work;
+    const factor = await this.#factor(work, layout.n * depth);
+    const { floatProducts, products } = this.#products;
+    const place = this.#workplace(work);
+    if (plan !== "none") {
+      this.#decodeFloats(work, { depth, factor });
+      addProbe(place, depth);
     }
-    if (wide) kernels.decode(raw, dtype, n * depth, factor, decoded);
-    else kernels.decodeTransposed(raw, dtype, n, depth, factor, decoded);
-    kernels.clear(decoded + 8 * n * depth, (order - n) * depth);
-    await addGram(this.#workplace(work), gramProducts, depth);
+    if (this.#device !== null && upload !== null)
+      await this.#device.add(place, upload, { dtype: work.header.dtype, depth, factor });
+    else if (plan !== "none" && floatProducts !== null) await addFloatGram(place, floatProducts, depth);
+    else {
+      this.#decode(work, { depth, factor });
+      await addGram(place, products, depth);
+    }
+  }
+
+  #decode({ layout, dtype }: Work, { depth, factor }: Folded): void {
+    const { raw, decoded, n, order, wide } = layout;
+    if (wide) this.#kernels.decode(raw, dtype, n * depth, factor, decoded);
+    else this.#kernels.decodeTransposed(raw, dtype, n, depth, factor, decoded);
+    this.#kernels.clear(decoded + 8 * n * depth, (order - n) * depth);
+  }
+
+  #decodeFloats({ layout, dtype }: Work, { depth, factor }: Folded): void {
+    const { raw, decoded, n, order, wide } = layout;
+    if (wide) this.#kernels.decodeFloats(raw, dtype, n * depth, factor, decoded);
+    else this.#kernels.decodeTransposedFloats(raw, dtype, n, depth, factor, decoded);
+    new Float32Array(this.#memory.buffer, decoded + 4 * n * depth, (order - n) * depth).fill(0);
   }
 
   /** The factor for the `count` values in the area of undecoded bytes; rescales what is folded in already. */
-  #factor(work: Work, count: number): number {
+  async #factor(work: Work, count: number): Promise<number> {
     const { header, layout } = work;
     const checkInterrupted = () => this.#checkInterrupted();
     const max = largestMagnitude(this.#kernels, { header, address: layout.raw, count }, checkInterrupted);
     const floats = work.plan !== "none";
-    return factorFor(work, { max, floats: floats || this.#deviceFloats }, (factor) =>
-      scaleGram({ kernels: this.#kernels, layout }, { factor, floats }),
-    );
+    let rescaling = 1;
+    const factor = factorFor(work, { max, floats }, (by) => {
+      rescaling = by;
+    });
+    if (rescaling !== 1) {
+      await this.#device?.settle(this.#workplace(work));
+      scaleGram({ kernels: this.#kernels, layout }, { factor: rescaling, floats });
+    }
+    return factor;
   }
 
   /** The values, or null when they may be too coarse. */
@@ -282,7 +323,7 @@ export class HybridSolver {
     if (exponent === null) return new Float64Array(work.layout.n);
     await reduceToBand(place, this.#products.products);
     const values = this.#valuesOfBand(work, exponent);
-    return this.#suffices(values) ? values : null;
+    return gramSuffices(values) ? values : null;
   }
 
   /** The same from products of floats, as far as the plan goes and what it gave is accurate enough. */
@@ -295,16 +336,20 @@ export class HybridSolver {
     const gram = gramError(place, exponent);
     let begun: Begun | null = null;
     if (floatProducts !== null && (work.plan === "updates" || work.plan === "all")) {
-      const stage = { plan: work.plan, products, floatProducts };
+      const stage = { plan: work.plan, products, floatProducts, device: this.#device?.client ?? null };
       const reduction = await reduceFloatsToBand(place, stage, exponent);
       const values = this.#valuesOfBand(work, exponent);
-      if (floatGramSuffices(values, reduction.error)) return values;
+      if (this.#floatsSuffice(values, reduction.error)) return values;
       begun = reduction.begun;
-      if (begun === null || !floatGramSuffices(values, gram)) return null;
+      if (begun === null || !this.#floatsSuffice(values, gram)) return null;
     }
     await reduceToBand(place, products, begun);
     const values = this.#valuesOfBand(work, exponent);
-    return floatGramSuffices(values, gram) ? values : null;
+    return this.#floatsSuffice(values, gram) ? values : null;
+  }
+
+  #floatsSuffice(values: Float64Array, error: FloatGramError): boolean {
+    return floatGramSuffices(values, error, this.#device === null ? undefined : DEVICE_TOLERANCE);
   }
 
   /**

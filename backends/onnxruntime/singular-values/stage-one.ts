@@ -2,6 +2,8 @@
 // or in floats with the error measured of all that was done since the matrix's bytes.
 import { type FloatGramError, spreadOf } from "../../wasm/singular-values/guard.ts";
 import { type Blocks, blockRows, diagonalOf, rowsOf } from "./blocks.ts";
+import type { DeviceClient } from "./device-client.ts";
+import { DeviceTrailing } from "./device-trailing.ts";
 import { addProduct, gramOf, type Workplace } from "./gram.ts";
 import { ROWS } from "./layout.ts";
 import type { FloatProducts, Operands, Products } from "./products.ts";
@@ -17,6 +19,8 @@ interface StageOne extends Workplace {
   readonly products: Products;
   /** Of what is added to a matrix of doubles; null: doubles as well. */
   readonly updates: FloatProducts | null;
+  /** The matrix of floats from where it is loaded on; null: it is here, all of it. */
+  readonly trailing: DeviceTrailing | null;
 }
 
 /** Who multiplies what in a reduction with products of floats. */
@@ -24,6 +28,8 @@ export interface FloatStage {
   readonly plan: "updates" | "all";
   readonly products: Products;
   readonly floatProducts: FloatProducts;
+  /** Does the large products of the plan `all`; null: the processor does. */
+  readonly device: DeviceClient | null;
 }
 
 /** A reduction in doubles that can be gone on with, once the band has been used for something else. */
@@ -44,7 +50,7 @@ export async function reduceToBand(
   const { row, band } = begun ?? { row: 0, band: new Float64Array() };
   kernels.clear(layout.band, layout.bandDoubles);
   new Float64Array(memory, layout.band, band.length).set(band);
-  const stage = { ...work, matrix: gramOf(layout), products, updates: null };
+  const stage = { ...work, matrix: gramOf(layout), products, updates: null, trailing: null };
   const o = await reducePanels(stage, row, () => layout.order);
   toPanels(stage, o);
   reduceRest(work, o);
@@ -72,7 +78,7 @@ export interface FloatReduction {
  */
 export async function reduceFloatsToBand(
   work: Workplace,
-  { plan, products, floatProducts }: FloatStage,
+  { plan, products, floatProducts, device }: FloatStage,
   exponent: number,
 ): Promise<FloatReduction> {
   const { kernels, memory, layout } = work;
@@ -85,14 +91,17 @@ export async function reduceFloatsToBand(
     for (const at of [turnedSigns, turnedImage]) kernels.reflect(workspace, order - row, at + 8 * row);
     return order;
   };
-  const doubles: StageOne = { ...work, matrix: gramOf(layout), products, updates: null };
+  const doubles: StageOne = { ...work, matrix: gramOf(layout), products, updates: null, trailing: null };
   const begunAt = await splitOff(doubles, turn);
   const begun = { row: begunAt, band: vector(band, begunAt * kernels.bandLd()).slice() };
   const isRounded = plan === "all";
-  const floats: StageOne = isRounded
-    ? { ...work, matrix: { at: rounded, bytes: 4, order, width }, products: floatProducts, updates: null }
+  const here: StageOne = isRounded
+    ? { ...doubles, matrix: { at: rounded, bytes: 4, order, width }, products: floatProducts }
     : { ...doubles, updates: floatProducts };
-  const mean = isRounded ? roundShifted(floats, begunAt) : 0;
+  const mean = isRounded ? roundShifted(here, begunAt) : 0;
+  const trailing =
+    device === null ? null : await DeviceTrailing.load(device, work, { matrix: here.matrix, o: begunAt });
+  const floats = { ...here, trailing };
   const o = await reducePanels(floats, begunAt, turn);
   toPanels(floats, o);
   for (const at of isRounded ? diagonalOfBand(work, begunAt, o) : []) addTo(memory, at, mean);
@@ -188,7 +197,8 @@ async function reducePanels(
     o += half;
     end = onPanel(o, size);
   }
-  if (o > begin) await forEachBlock(work, o, (block) => update(work, block));
+  if (work.trailing !== null) await work.trailing.finish(o, besides(work), o > begin);
+  else if (o > begin) await forEachBlock(work, o, (block) => update(work, block));
   return o;
 }
 
@@ -199,6 +209,7 @@ async function updateOfPanel(work: StageOne, o: number, isPending: boolean): Pro
   const rows = layout.order - o;
   const c = rowsOf(y, o, rows);
   kernels.clear(c.at, (rows * y.columns * y.bytes) / 8);
+  work.trailing?.putPanel(y, o);
   if (isPending) await addUpdate(work, { a: rowsOf(left, o, rows), b: rowsOf(right, o, y.columns), c });
   return y.at;
 }
@@ -259,10 +270,13 @@ async function applyPanel(work: StageOne, o: number, isPending: boolean): Promis
   // The block column that o cuts is multiplied whole: its dead columns meet zeros.
   clear(v, start, o - start);
   clear(y, start, order - start);
-  await forEachBlock(work, o, async (block) => {
-    if (isPending) await update(work, block);
-    await multiply(work, block);
-  });
+  if (work.trailing !== null) await work.trailing.step(o, { left, right, v, y }, isPending);
+  else {
+    await forEachBlock(work, o, async (block) => {
+      if (isPending) await update(work, block);
+      await multiply(work, block);
+    });
+  }
   const from = (part: Beside) => rowsOf(part, o, order - o).at;
   const size = kernels.columnNorm(from(y), ((order - o) * y.columns * y.bytes) / 8);
   kernels.formUpdate(workspace, order - o, from(y), floatsOf(y), from(left), from(right), floatsOf(left));

@@ -1,6 +1,6 @@
 // A thread that computes singular values with ONNX Runtime's products: one matrix at a time. Speaks the protocol of the
 // wasm backend's threads and is started by its pool.
-import { parentPort, workerData } from "node:worker_threads";
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { MatrixError } from "../../../src/errors.ts";
 import { compileKernels } from "../../wasm/kernels-module.ts";
 import {
@@ -10,13 +10,23 @@ import {
   slotBytes,
   type WorkerStart,
 } from "../../wasm/protocol.ts";
-import type { ProviderName } from "../providers.ts";
+import { DeviceClient } from "./device-client.ts";
+import { DeviceGram, type DeviceGramOptions } from "./device-gram.ts";
 import { openThreadProducts } from "./products.ts";
 import { HybridSolver } from "./solver.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("worker.js is started by the onnxruntime backend, not by hand");
-const { staging, precision, provider }: WorkerStart & { readonly provider: ProviderName } = workerData;
+
+/** What a thread of this backend is started with. */
+interface HybridStart extends WorkerStart {
+  readonly backend: string;
+  /** To the thread that owns the device; null: all is done on the processor. */
+  readonly connection: MessagePort | null;
+  readonly deviceOptions: DeviceGramOptions;
+}
+
+const { staging, precision, backend, connection, deviceOptions }: HybridStart = workerData;
 const control = new Int32Array(staging, 0, 1);
 const reply = (message: Reply) => port.postMessage(message);
 
@@ -26,11 +36,17 @@ interface Opened {
 }
 
 async function open(): Promise<Opened> {
-  const products = await openThreadProducts(provider, precision);
+  const device =
+    connection === null ? null : new DeviceGram(new DeviceClient(connection, backend), deviceOptions);
+  const floats = device === null ? precision === "fast" : Number.isFinite(deviceOptions.stageOrder);
+  const products = await openThreadProducts({ floats });
   const interrupted = () => Atomics.load(control, CLOSED_WORD) === 1;
   return {
-    solver: new HybridSolver(compileKernels().module, products, interrupted),
-    release: () => products.release(),
+    solver: new HybridSolver(compileKernels().module, products, interrupted, device),
+    async release() {
+      device?.close();
+      await products.release();
+    },
   };
 }
 

@@ -8,16 +8,10 @@ const TAIL = 1 / 2;
  * few exact zeros among values that are large, up to twice above: those come back as up to 3e-8 sigma_1.
  */
 const TOLERANCE = 1e-9;
+/** Half of what rounding moves a squared singular value by, over sigma_1^2. */
+const ROUNDOFF = 2 ** -53;
 /** The same for float products: half of what `fast` may be off. */
 const FLOAT_TOLERANCE = 5e-7;
-
-/** How a Gram matrix was computed, and how well the sum must be known. */
-export interface GramAccuracy {
-  /** Relative; default 1e-9. */
-  readonly tolerance?: number;
-  /** Half of what rounding moves a squared singular value by, over sigma_1^2; default 2^-53, for doubles. */
-  readonly roundoff?: number;
-}
 
 /**
  * Whether the sum of the smaller half is known to 1e-9. Rounding moves a squared singular value by about
@@ -26,10 +20,7 @@ export interface GramAccuracy {
  *
  * @param values - descending, none negative.
  */
-export function gramSuffices(
-  values: Float64Array,
-  { tolerance = TOLERANCE, roundoff = 2 ** -53 }: GramAccuracy = {},
-): boolean {
+export function gramSuffices(values: Float64Array): boolean {
   const largest = values[0] ?? 0;
   if (largest === 0) return true;
   let sum = 0;
@@ -37,9 +28,9 @@ export function gramSuffices(
   for (const value of tailOf(values)) {
     const relative = value / largest;
     sum += relative;
-    error += Math.min(roundoff / relative, Math.sqrt(2 * roundoff));
+    error += Math.min(ROUNDOFF / relative, Math.sqrt(2 * ROUNDOFF));
   }
-  return error <= tolerance * sum;
+  return error <= TOLERANCE * sum;
 }
 
 /** How far from its mean an error is taken to be. */
@@ -73,7 +64,11 @@ export function spreadOf(ex: Float64Array, { n }: { readonly n: number }, expone
  * the sum of the rest must stay in tolerance; the other half of what `fast` may be off is left to the largest values,
  * whose errors were found to be up to 6e-8 of themselves.
  */
-export function floatGramSuffices(values: Float64Array, { spread, bias }: FloatGramError): boolean {
+export function floatGramSuffices(
+  values: Float64Array,
+  { spread, bias }: FloatGramError,
+  tolerance = FLOAT_TOLERANCE,
+): boolean {
   if ((values[0] ?? 0) === 0) return true;
   const moved = (by: number, value: number) => Math.min(by / (2 * value), Math.sqrt(by));
   let sum = 0;
@@ -84,7 +79,7 @@ export function floatGramSuffices(values: Float64Array, { spread, bias }: FloatG
     common += moved(Math.max(bias, spread), value);
     deviation += moved(DEVIATIONS * Math.SQRT2 * spread, value) ** 2;
   }
-  return common + Math.sqrt(deviation) <= FLOAT_TOLERANCE * sum;
+  return common + Math.sqrt(deviation) <= tolerance * sum;
 }
 
 function tailOf(values: Float64Array): Float64Array {
