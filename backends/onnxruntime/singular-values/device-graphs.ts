@@ -10,7 +10,7 @@ import type { DeviceMatrix } from "./device-protocol.ts";
 import type { ElementType } from "./products.ts";
 
 /** Columns of a product, several block columns: a device wants large ones. Above the diagonal they are thrown away. */
-const GROUP = 1024;
+const GROUP = 512;
 /** How many numbers 16 bits can say. */
 export const CODES = 2 ** 16;
 /** Codes in a word, which divide the rows (tall) or columns (wide) of a chunk. */
