@@ -2,6 +2,7 @@
 import { MatrixError } from "../../../src/errors.ts";
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import type { Kernels } from "../../wasm/kernels.ts";
+import { type DirectLayout, directBytes, placeDirect } from "../../wasm/singular-values/direct.ts";
 import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
 import { blocksElements } from "./blocks.ts";
 import type { FloatPlan } from "./float-plan.ts";
@@ -23,7 +24,7 @@ const SMALL_ORDER = 640;
 const WASM_BYTES = 2 ** 32;
 
 /** Sizes of one matrix and the byte addresses of its parts. */
-export interface HybridLayout {
+export interface HybridLayout extends DirectLayout {
   /** Smaller side: the order of the Gram matrix, and the number of singular values. */
   readonly n: number;
   /** Larger side. */
@@ -78,6 +79,11 @@ function depthOf(plan: FloatPlan): number {
   return plan === "updates" ? CAREFUL_FLOAT_DEPTH : FLOAT_DEPTH;
 }
 
+/** Whether the kernels reduce the Gram matrix directly: by calls it would take more. */
+export function reducesDirectly(plan: FloatPlan, order: number): boolean {
+  return plan === "gram" || (plan === "none" && order <= SMALL_ORDER);
+}
+
 /**
  * Lays one matrix out.
  *
@@ -94,6 +100,7 @@ export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: Float
   const depth = Math.ceil(m / Math.max(LEAST_BLOCKS, Math.ceil(m / depthOf(plan))));
   const width = Math.min(order, BLOCK);
   const smallOrder = Math.min(order, SMALL_ORDER);
+  const isSmall = reducesDirectly(plan, order);
   const smallLd = smallOrder + 8; // no power of two, else all panels fall into the same cache sets
   const blocksDoubles = blocksElements(order, width);
   const bandDoubles = kernels.bandLd() * (order + 1);
@@ -107,8 +114,10 @@ export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: Float
   const raw = take(floatDTypeBytes(dtype) * n * depth);
   const decoded = take((floats ? 4 : 8) * (order * depth + 4));
   const tile = floats ? take(4 * Math.max(ROWS * width, order * half)) : 0;
+  const direct = placeDirect(raw, order);
   const rounded = Math.ceil((raw + 8 * smallLd * smallOrder) / 64) * 64;
-  take(Math.max(0, rounded + (plan === "all" ? 4 * blocksDoubles : 0) - end));
+  const reducedEnd = isSmall ? raw + directBytes(kernels, order) : rounded;
+  take(Math.max(0, reducedEnd + (plan === "all" ? 4 * blocksDoubles : 0) - end));
   const vector = () => take(floats ? 8 * order : 0);
   const layout = {
     n,
@@ -125,6 +134,7 @@ export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: Float
     blocks: take(8 * blocksDoubles),
     blocksDoubles,
     panels: raw,
+    ...direct,
     rounded,
     band: take(8 * bandDoubles),
     bandDoubles,

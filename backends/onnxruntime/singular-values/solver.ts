@@ -3,6 +3,7 @@
 // takes over, which needs no Gram matrix.
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../../wasm/kernels.ts";
+import { reduceDirectly, reduceMeasured, startProbe } from "../../wasm/singular-values/direct.ts";
 import { floatGramSuffices, gramSuffices } from "../../wasm/singular-values/guard.ts";
 import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
 import {
@@ -13,10 +14,11 @@ import {
 } from "../../wasm/singular-values/scaling.ts";
 import {
   bandEigenvalues,
-  descending,
   newMemory,
   reserve,
+  rootsOf,
   Solver,
+  tridiagonalEigenvalues,
   wrongSize,
 } from "../../wasm/singular-values/solver.ts";
 import { ALONE, chaseBulges } from "../../wasm/singular-values/team.ts";
@@ -31,7 +33,7 @@ import {
   setDiagonal,
   type Workplace,
 } from "./gram.ts";
-import { type HybridLayout, layOutHybrid } from "./layout.ts";
+import { type HybridLayout, layOutHybrid, reducesDirectly } from "./layout.ts";
 import type { ThreadProducts } from "./products.ts";
 import { type Begun, reduceFloatsToBand, reduceToBand } from "./stage-one.ts";
 
@@ -259,34 +261,62 @@ export class HybridSolver {
 
   /** The values, or null when they may be too coarse. */
   async #fromGram(work: Work): Promise<Float64Array<ArrayBuffer> | null> {
-    const place = this.#workplace(work);
     const exponent = this.#normalize(work);
     if (exponent === null) return new Float64Array(work.layout.n);
-    await reduceToBand(place, this.#products.products);
-    const values = this.#valuesOfBand(work, exponent);
+    const values = reducesDirectly(work.plan, work.layout.order)
+      ? this.#directly(work, exponent)
+      : await this.#byBand(work, { exponent, begun: null });
     return this.#suffices(values) ? values : null;
   }
 
   /** The same from products of floats, as far as the plan goes and what it gave is accurate enough. */
   async #fromFloatGram(work: Work): Promise<Float64Array<ArrayBuffer> | null> {
     const { products, floatProducts } = this.#products;
+    const { plan, layout } = work;
     const place = this.#workplace(work);
     setDiagonal(place);
     const exponent = this.#normalize(work);
-    if (exponent === null) return new Float64Array(work.layout.n);
-    const gram = gramError(place, exponent);
-    let begun: Begun | null = null;
-    if (floatProducts !== null && (work.plan === "updates" || work.plan === "all")) {
-      const stage = { plan: work.plan, products, floatProducts };
-      const reduction = await reduceFloatsToBand(place, stage, exponent);
-      const values = this.#valuesOfBand(work, exponent);
-      if (floatGramSuffices(values, reduction.error)) return values;
-      begun = reduction.begun;
-      if (begun === null || !floatGramSuffices(values, gram)) return null;
+    if (exponent === null) return new Float64Array(layout.n);
+    if (floatProducts === null || (plan !== "updates" && plan !== "all")) {
+      return this.#measuredDirectly(work, exponent);
     }
-    await reduceToBand(place, products, begun);
+    const gram = gramError(place, exponent);
+    const { error, begun } = await reduceFloatsToBand(place, { plan, products, floatProducts }, exponent);
     const values = this.#valuesOfBand(work, exponent);
-    return floatGramSuffices(values, gram) ? values : null;
+    if (floatGramSuffices(values, error)) return values;
+    if (begun === null || !floatGramSuffices(values, gram)) return null;
+    const careful = await this.#byBand(work, { exponent, begun });
+    return floatGramSuffices(careful, gram) ? careful : null;
+  }
+
+  async #byBand(
+    work: Work,
+    { exponent, begun }: { readonly exponent: number; readonly begun: Begun | null },
+  ): Promise<Float64Array<ArrayBuffer>> {
+    await reduceToBand(this.#workplace(work), this.#products.products, begun);
+    return this.#valuesOfBand(work, exponent);
+  }
+
+  /** The values of a small Gram matrix, which is left as it is. */
+  #directly(work: Work, exponent: number): Float64Array<ArrayBuffer> {
+    const place = this.#workplace(work);
+    toLower(place);
+    reduceDirectly(place);
+    return rootsOf(tridiagonalEigenvalues(this.#kernels, place.memory, work.layout), exponent);
+  }
+
+  /** The same, with the error measured: in floats where it lets that pass, or else in doubles. */
+  #measuredDirectly(work: Work, exponent: number): Float64Array<ArrayBuffer> | null {
+    const place = this.#workplace(work);
+    const { signs, image } = work.layout;
+    for (const floats of [true, false]) {
+      toLower(place);
+      startProbe(place, { signs, image, factor: 1 });
+      const error = reduceMeasured(place, { floats, exponent });
+      const values = rootsOf(tridiagonalEigenvalues(this.#kernels, place.memory, work.layout), exponent);
+      if (floatGramSuffices(values, error)) return values;
+    }
+    return null;
   }
 
   /**
@@ -307,6 +337,12 @@ export class HybridSolver {
     const checkInterrupted = () => this.#checkInterrupted();
     chaseBulges(this.#kernels, layout, checkInterrupted);
     const eigenvalues = bandEigenvalues(this.#kernels, this.#memory.buffer, layout);
-    return descending(eigenvalues, (value) => Math.sqrt(Math.max(value, 0)), exponent);
+    return rootsOf(eigenvalues, exponent);
   }
+}
+
+/** Copies the Gram matrix to where small orders are reduced. */
+function toLower({ kernels, layout }: Workplace): void {
+  const { blocks, order, width, lower, lowerLd } = layout;
+  kernels.blocksToLower(blocks, order, width, lower, lowerLd);
 }
