@@ -8,7 +8,6 @@ import { KERNELS_BASE64, RELAXED_KERNELS_BASE64 } from "../backends/wasm/kernels
 import { compileKernels } from "../backends/wasm/kernels-module.ts";
 import { isDirect, reduceDirectly, reduceMeasured } from "../backends/wasm/singular-values/direct.ts";
 import { DEPTH, layOut } from "../backends/wasm/singular-values/layout.ts";
-import { NEGLIGIBLE } from "../backends/wasm/singular-values/solver.ts";
 import { panelSteps } from "../backends/wasm/singular-values/steps.ts";
 import { ALONE } from "../backends/wasm/singular-values/team.ts";
 
@@ -133,7 +132,7 @@ class Contender {
       e?.set([doubles[i * k.bandLd() + 1] ?? 0], i);
     }
     time(times, "QL", () => {
-      if (k.ql(n, diagonal, beside, NEGLIGIBLE.doubles) < 0) throw new Error("QL did not converge");
+      if (k.ql(n, diagonal, beside) < 0) throw new Error("QL did not converge");
     });
   }
 }

@@ -88,7 +88,7 @@ export interface Kernels {
     product: number,
     workspace: number,
   ): void;
-  ql(n: number, diagonal: number, below: number, negligible: number): number;
+  ql(n: number, diagonal: number, below: number): number;
   qrAdd(packed: number, n: number, k: number, r: number, order: number, columns: number): void;
   bidiagonalize(
     a: number,

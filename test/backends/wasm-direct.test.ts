@@ -12,7 +12,7 @@ import {
   reduceMeasured,
   startProbe,
 } from "../../backends/wasm/singular-values/direct.ts";
-import { NEGLIGIBLE, tridiagonalEigenvalues } from "../../backends/wasm/singular-values/solver.ts";
+import { tridiagonalEigenvalues } from "../../backends/wasm/singular-values/solver.ts";
 import { drawMatrix, type Matrix, matrixOfSpectrum } from "./matrices.ts";
 
 const START = 2 ** 20;
@@ -63,8 +63,7 @@ function gramOf({
 
 /** Descending. */
 function eigenvalues({ kernels, memory, layout }: Direct): Float64Array {
-  const tridiagonal = { ...layout, negligible: NEGLIGIBLE.doubles };
-  return tridiagonalEigenvalues(kernels, memory, tridiagonal).slice().sort().reverse();
+  return tridiagonalEigenvalues(kernels, memory, layout).slice().sort().reverse();
 }
 
 function measured(matrix: Matrix, floats: boolean) {

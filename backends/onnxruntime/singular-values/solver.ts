@@ -14,7 +14,6 @@ import {
 } from "../../wasm/singular-values/scaling.ts";
 import {
   bandEigenvalues,
-  NEGLIGIBLE,
   newMemory,
   reserve,
   rootsOf,
@@ -303,7 +302,7 @@ export class HybridSolver {
     const place = this.#workplace(work);
     toLower(place);
     reduceDirectly(place);
-    return this.#valuesOfTridiagonal(work, exponent);
+    return rootsOf(tridiagonalEigenvalues(this.#kernels, place.memory, work.layout), exponent);
   }
 
   /** The same, with the error measured: in floats where it lets that pass, or else in doubles. */
@@ -314,7 +313,7 @@ export class HybridSolver {
       toLower(place);
       startProbe(place, { signs, image, factor: 1 });
       const error = reduceMeasured(place, { floats, exponent });
-      const values = this.#valuesOfTridiagonal(work, exponent);
+      const values = rootsOf(tridiagonalEigenvalues(this.#kernels, place.memory, work.layout), exponent);
       if (floatGramSuffices(values, error)) return values;
     }
     return null;
@@ -334,20 +333,12 @@ export class HybridSolver {
     return half + (exponent ?? 0);
   }
 
-  #valuesOfBand(work: Work, exponent: number): Float64Array<ArrayBuffer> {
-    chaseBulges(this.#kernels, work.layout, () => this.#checkInterrupted());
-    const band = { ...work.layout, negligible: negligibleOf(work) };
-    return rootsOf(bandEigenvalues(this.#kernels, this.#memory.buffer, band), exponent);
+  #valuesOfBand({ layout }: Work, exponent: number): Float64Array<ArrayBuffer> {
+    const checkInterrupted = () => this.#checkInterrupted();
+    chaseBulges(this.#kernels, layout, checkInterrupted);
+    const eigenvalues = bandEigenvalues(this.#kernels, this.#memory.buffer, layout);
+    return rootsOf(eigenvalues, exponent);
   }
-
-  #valuesOfTridiagonal(work: Work, exponent: number): Float64Array<ArrayBuffer> {
-    const tridiagonal = { ...work.layout, negligible: negligibleOf(work) };
-    return rootsOf(tridiagonalEigenvalues(this.#kernels, this.#memory.buffer, tridiagonal), exponent);
-  }
-}
-
-function negligibleOf({ plan }: Work): number {
-  return plan === "none" ? NEGLIGIBLE.doubles : NEGLIGIBLE.floats;
 }
 
 /** Copies the Gram matrix to where small orders are reduced. */

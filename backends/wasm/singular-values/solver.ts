@@ -262,14 +262,12 @@ export class Solver {
     kernels.panelsToLower(square, ld, order, factor, lower, lowerLd);
     if (target === "gram") {
       reduceDirectly(direct);
-      const tridiagonal = { ...layout, negligible: NEGLIGIBLE.doubles };
-      const values = rootsOf(tridiagonalEigenvalues(kernels, memory, tridiagonal), scaled);
+      const values = rootsOf(tridiagonalEigenvalues(kernels, memory, layout), scaled);
       return gramSuffices(values) ? values : null;
     }
     startProbe(direct, { signs, image: product, factor });
     const error = reduceMeasured(direct, { floats, exponent: scaled });
-    const tridiagonal = { ...layout, negligible: NEGLIGIBLE.floats };
-    const values = rootsOf(tridiagonalEigenvalues(kernels, memory, tridiagonal), scaled);
+    const values = rootsOf(tridiagonalEigenvalues(kernels, memory, layout), scaled);
     return floatGramSuffices(values, error) ? values : null;
   }
 
@@ -285,9 +283,7 @@ export class Solver {
     const check = () => this.#checkInterrupted();
     reduceToBand(team, kernels, layout, check);
     team.chaseBulges(kernels, layout, check);
-    const negligible = target === "floats" ? NEGLIGIBLE.floats : NEGLIGIBLE.doubles;
-    const eigenvalues = bandEigenvalues(kernels, this.#memory.buffer, { ...layout, negligible });
-    const values = rootsOf(eigenvalues, half + (exponent ?? 0));
+    const values = rootsOf(bandEigenvalues(kernels, this.#memory.buffer, layout), half + (exponent ?? 0));
     if (target === "gram") return gramSuffices(values) ? values : null;
     const x = new Float64Array(this.#memory.buffer, signs, n);
     const ex = new Float64Array(this.#memory.buffer, product, n);
@@ -347,15 +343,6 @@ function growTo(memory: WebAssembly.Memory<ArrayBufferLike>, sizeBytes: number):
 }
 
 /**
- * The square of an element beside the diagonal over what stands there, at which it is dropped: at the roundoff of doubles, or
- * where products were floats. Each moves an eigenvalue by no more than its root, and by far less where the next one is not as near.
- */
-export const NEGLIGIBLE = { doubles: 2 ** -106, floats: 2 ** -60 } as const;
-
-/** A symmetric matrix of order `n` with few diagonals, and where it lies. */
-type Tridiagonal = Pick<Layout, "n" | "diagonal" | "beside"> & { readonly negligible: number };
-
-/**
  * The eigenvalues of the symmetric matrix of order `n` whose band lies at `band`, its bulges chased, in no order: a view
  * of `diagonal`.
  *
@@ -364,9 +351,14 @@ type Tridiagonal = Pick<Layout, "n" | "diagonal" | "beside"> & { readonly neglig
 export function bandEigenvalues(
   kernels: Kernels,
   memory: ArrayBufferLike,
-  { band, bandDoubles, ...tridiagonal }: Tridiagonal & Pick<Layout, "band" | "bandDoubles">,
+  {
+    n,
+    band,
+    bandDoubles,
+    diagonal,
+    beside,
+  }: Pick<Layout, "n" | "band" | "bandDoubles" | "diagonal" | "beside">,
 ): Float64Array {
-  const { n, diagonal, beside } = tridiagonal;
   const bandLd = kernels.bandLd();
   const b = new Float64Array(memory, band, bandDoubles);
   const d = new Float64Array(memory, diagonal, n);
@@ -375,16 +367,16 @@ export function bandEigenvalues(
     d[i] = b[i * bandLd] ?? 0;
     e[i] = b[i * bandLd + 1] ?? 0;
   }
-  return tridiagonalEigenvalues(kernels, memory, tridiagonal);
+  return tridiagonalEigenvalues(kernels, memory, { n, diagonal, beside });
 }
 
 /** The same of a symmetric tridiagonal matrix: its diagonal, and what is beside it. */
 export function tridiagonalEigenvalues(
   kernels: Kernels,
   memory: ArrayBufferLike,
-  { n, diagonal, beside, negligible }: Tridiagonal,
+  { n, diagonal, beside }: Pick<Layout, "n" | "diagonal" | "beside">,
 ): Float64Array {
-  if (kernels.ql(n, diagonal, beside, negligible) < 0) {
+  if (kernels.ql(n, diagonal, beside) < 0) {
     throw new Error(`The eigenvalues of a tridiagonal matrix of order ${n} did not converge`);
   }
   return new Float64Array(memory, diagonal, n);
