@@ -6,6 +6,7 @@ import { cpus } from "node:os";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../backends/wasm/kernels.ts";
 import { KERNELS_BASE64, RELAXED_KERNELS_BASE64 } from "../backends/wasm/kernels.wasm.ts";
 import { compileKernels } from "../backends/wasm/kernels-module.ts";
+import { isDirect, reduceDirectly, reduceMeasured } from "../backends/wasm/singular-values/direct.ts";
 import { DEPTH, layOut } from "../backends/wasm/singular-values/layout.ts";
 import { panelSteps } from "../backends/wasm/singular-values/steps.ts";
 import { ALONE } from "../backends/wasm/singular-values/team.ts";
@@ -82,7 +83,21 @@ class Contender {
         }
       }
     }
+    if (isDirect(order)) this.#reduceDirectly(times);
     time(times, "mirror", () => k.gramMirror(square, n, ld));
+  }
+
+  /** Small orders, without a band. */
+  #reduceDirectly(times: Times): void {
+    const kernels = this.#kernels;
+    const layout = this.#layout();
+    const { square, ld, order, lower, lowerLd } = layout;
+    const work = { kernels, memory: this.#memory.buffer, layout, checkInterrupted: () => {} };
+    const copy = () => kernels.panelsToLower(square, ld, order, 2 ** -12, lower, lowerLd);
+    copy();
+    time(times, "direct", () => reduceDirectly(work));
+    copy();
+    time(times, "direct floats", () => reduceMeasured(work, { floats: true, exponent: 0 }));
   }
 
   #eigenvalues(times: Times): void {
@@ -132,6 +147,9 @@ function flopsOf(name: string, n: number, b: number): number | null {
       return ROW_BLOCKS * DEPTH * n * n;
     case "factor panel": // with A -= V X^T + X V^T for the panel's own columns
       return 4 * b * n * n;
+    case "direct":
+    case "direct floats":
+      return (4 / 3) * n ** 3;
     case "stage one": // A -= V X^T + X V^T for the other columns, and Y = A V
       return (4 / 3) * n ** 3 - 2 * b * n * n;
     case "form X":

@@ -71,6 +71,23 @@ export interface Kernels {
   bandWidth(): number;
   bandLd(): number;
   roundsOnce(e: number): number;
+  tridiagonalWidth(): number;
+  tridiagonalWorkspace(ld: number): number;
+  panelsToLower(gram: number, ldGram: number, order: number, factor: number, lower: number, ld: number): void;
+  roundLower(lower: number, ld: number, order: number, j: number): void;
+  tridiagonalize(
+    lower: number,
+    floats: number,
+    ld: number,
+    order: number,
+    n: number,
+    j: number,
+    diagonal: number,
+    below: number,
+    signs: number,
+    product: number,
+    workspace: number,
+  ): void;
   ql(n: number, diagonal: number, below: number): number;
   qrAdd(packed: number, n: number, k: number, r: number, order: number, columns: number): void;
   bidiagonalize(
@@ -160,6 +177,7 @@ export interface Kernels {
     gram: number,
     ld: number,
   ): void;
+  blocksToLower(blocks: number, order: number, w: number, lower: number, ld: number): void;
   reflect(workspace: number, k: number, x: number): void;
   blocksResidual(blocks: number, order: number, w: number, signs: number, product: number): void;
   decodeTransposedFloats(at: number, dtype: number, n: number, k: number, factor: number, out: number): void;
@@ -215,6 +233,11 @@ const FUNCTIONS = [
   "bandWidth",
   "bandLd",
   "roundsOnce",
+  "tridiagonalWidth",
+  "tridiagonalWorkspace",
+  "panelsToLower",
+  "roundLower",
+  "tridiagonalize",
   "ql",
   "qrAdd",
   "bidiagonalize",
@@ -235,6 +258,7 @@ const FUNCTIONS = [
   "factorBlocks",
   "formUpdate",
   "blocksToPanels",
+  "blocksToLower",
   "reflect",
   "blocksResidual",
   "decodeTransposedFloats",

@@ -24,6 +24,8 @@ testFast(wasm, {
     [600, 190],
     [190, 601],
     [350, 301],
+    [801, 800],
+    [950, 801],
   ],
   order: 200,
 });
@@ -42,6 +44,12 @@ describe("the wasm backend, in particular", () => {
       expectExact(await singularValues(backend, sourceOf(drawMatrix(shape, dtype, seed), dtype)), values);
     });
   }
+
+  it("finds a spectrum that is known, of an order that goes by way of a band", async () => {
+    const values = Array.from({ length: 800 }, (_, i) => 1 - i / 1000);
+    const matrix = matrixOfSpectrum([810, 800], values, 4);
+    expectExact(await singularValues(backend, sourceOf(matrix, "F64")), values);
+  });
 
   it("agrees with the reference backend on any shape, type and cut", async () => {
     const side = fc.integer({ min: 1, max: 40 });

@@ -2,6 +2,12 @@
 import { MatrixError } from "../../../src/errors.ts";
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import type { Kernels } from "../../wasm/kernels.ts";
+import {
+  type DirectLayout,
+  directBytes,
+  FLOATS_ORDER,
+  placeDirect,
+} from "../../wasm/singular-values/direct.ts";
 import { type MatrixHeader, stackEnd } from "../../wasm/singular-values/layout.ts";
 import { blocksElements } from "./blocks.ts";
 import { PAIR } from "./device-graphs.ts";
@@ -31,7 +37,7 @@ const WASM_BYTES = 2 ** 32;
 const PLANS: readonly FloatPlan[] = ["none", "gram", "updates", "all"];
 
 /** Sizes of one matrix and the byte addresses of its parts. */
-export interface HybridLayout {
+export interface HybridLayout extends DirectLayout {
   /** Smaller side: the order of the Gram matrix, and the number of singular values. */
   readonly n: number;
   /** Larger side. */
@@ -95,6 +101,11 @@ export function isHeld({ shape, rereadable }: MatrixHeader): boolean {
   return shape[0] < shape[1] || !rereadable;
 }
 
+/** Whether the kernels reduce the Gram matrix directly: by calls it would take more. */
+export function reducesDirectly(plan: FloatPlan, order: number): boolean {
+  return (plan === "gram" && order <= FLOATS_ORDER) || (plan === "none" && order <= SMALL_ORDER);
+}
+
 /**
  * Lays one matrix out.
  *
@@ -139,6 +150,7 @@ function place(header: MatrixHeader, kernels: Kernels, { plan, upload, holds }: 
   const depth = upload === null ? least : PAIR * Math.ceil(least / PAIR);
   const width = Math.min(order, BLOCK);
   const smallOrder = Math.min(order, SMALL_ORDER);
+  const isSmall = reducesDirectly(plan, order);
   const smallLd = smallOrder + 8; // no power of two, else all panels fall into the same cache sets
   const blocksDoubles = blocksElements(order, width);
   const bandDoubles = kernels.bandLd() * (order + 1);
@@ -154,8 +166,10 @@ function place(header: MatrixHeader, kernels: Kernels, { plan, upload, holds }: 
   const isDecoded = upload === null || floats;
   const decoded = take(isDecoded ? (floats ? 4 : 8) * (order * depth + 4) : 0);
   const tile = floats ? take(4 * Math.max(ROWS * width, order * half)) : 0;
+  const direct = placeDirect(raw, order);
   const rounded = Math.ceil((raw + 8 * smallLd * smallOrder) / 64) * 64;
-  take(Math.max(0, rounded + (plan === "all" ? 4 * blocksDoubles : 0) - end));
+  const reducedEnd = isSmall ? raw + directBytes(kernels, order) : rounded;
+  take(Math.max(0, reducedEnd + (plan === "all" ? 4 * blocksDoubles : 0) - end));
   const vector = () => take(floats ? 8 * order : 0);
   const layout = {
     n,
@@ -173,6 +187,7 @@ function place(header: MatrixHeader, kernels: Kernels, { plan, upload, holds }: 
     blocks: take(8 * blocksDoubles),
     blocksDoubles,
     panels: raw,
+    ...direct,
     rounded,
     band: take(8 * bandDoubles),
     bandDoubles,

@@ -3,6 +3,7 @@
 // takes over, which needs no Gram matrix.
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../../wasm/kernels.ts";
+import { reduceDirectly, reduceMeasured, startProbe } from "../../wasm/singular-values/direct.ts";
 import { type FloatGramError, floatGramSuffices, gramSuffices } from "../../wasm/singular-values/guard.ts";
 import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
 import {
@@ -13,10 +14,11 @@ import {
 } from "../../wasm/singular-values/scaling.ts";
 import {
   bandEigenvalues,
-  descending,
   newMemory,
   reserve,
+  rootsOf,
   Solver,
+  tridiagonalEigenvalues,
   wrongSize,
 } from "../../wasm/singular-values/solver.ts";
 import { ALONE, chaseBulges } from "../../wasm/singular-values/team.ts";
@@ -34,7 +36,7 @@ import {
   setDiagonal,
   type Workplace,
 } from "./gram.ts";
-import { type HybridLayout, isHeld, layOutHybrid } from "./layout.ts";
+import { type HybridLayout, isHeld, layOutHybrid, reducesDirectly } from "./layout.ts";
 import type { ThreadProducts } from "./products.ts";
 import { type Begun, reduceFloatsToBand, reduceToBand } from "./stage-one.ts";
 import type { Upload } from "./upload.ts";
@@ -318,38 +320,69 @@ export class HybridSolver {
 
   /** The values, or null when they may be too coarse. */
   async #fromGram(work: Work): Promise<Float64Array<ArrayBuffer> | null> {
-    const place = this.#workplace(work);
     const exponent = this.#normalize(work);
     if (exponent === null) return new Float64Array(work.layout.n);
-    await reduceToBand(place, this.#products.products);
-    const values = this.#valuesOfBand(work, exponent);
+    const values = reducesDirectly(work.plan, work.layout.order)
+      ? this.#directly(work, exponent)
+      : await this.#byBand(work, { exponent, begun: null });
     return gramSuffices(values) ? values : null;
   }
 
   /** The same from products of floats, as far as the plan goes and what it gave is accurate enough. */
   async #fromFloatGram(work: Work): Promise<Float64Array<ArrayBuffer> | null> {
     const { products, floatProducts } = this.#products;
+    const { plan, layout } = work;
     const place = this.#workplace(work);
     setDiagonal(place);
     const exponent = this.#normalize(work);
-    if (exponent === null) return new Float64Array(work.layout.n);
+    if (exponent === null) return new Float64Array(layout.n);
+    if (reducesDirectly(plan, layout.order)) return this.#measuredDirectly(work, exponent);
     const gram = gramError(place, exponent);
     let begun: Begun | null = null;
-    if (floatProducts !== null && (work.plan === "updates" || work.plan === "all")) {
-      const stage = { plan: work.plan, products, floatProducts, device: this.#device?.client ?? null };
+    if (floatProducts !== null && (plan === "updates" || plan === "all")) {
+      const stage = { plan, products, floatProducts, device: this.#device?.client ?? null };
       const reduction = await reduceFloatsToBand(place, stage, exponent);
       const values = this.#valuesOfBand(work, exponent);
       if (this.#floatsSuffice(values, reduction.error)) return values;
       begun = reduction.begun;
       if (begun === null || !this.#floatsSuffice(values, gram)) return null;
     }
-    await reduceToBand(place, products, begun);
-    const values = this.#valuesOfBand(work, exponent);
+    const values = await this.#byBand(work, { exponent, begun });
     return this.#floatsSuffice(values, gram) ? values : null;
   }
 
   #floatsSuffice(values: Float64Array, error: FloatGramError): boolean {
     return floatGramSuffices(values, error, this.#device === null ? undefined : DEVICE_TOLERANCE);
+  }
+
+  async #byBand(
+    work: Work,
+    { exponent, begun }: { readonly exponent: number; readonly begun: Begun | null },
+  ): Promise<Float64Array<ArrayBuffer>> {
+    await reduceToBand(this.#workplace(work), this.#products.products, begun);
+    return this.#valuesOfBand(work, exponent);
+  }
+
+  /** The values of a small Gram matrix, which is left as it is. */
+  #directly(work: Work, exponent: number): Float64Array<ArrayBuffer> {
+    const place = this.#workplace(work);
+    toLower(place);
+    reduceDirectly(place);
+    return rootsOf(tridiagonalEigenvalues(this.#kernels, place.memory, work.layout), exponent);
+  }
+
+  /** The same, with the error measured: in floats where it lets that pass, or else in doubles. */
+  #measuredDirectly(work: Work, exponent: number): Float64Array<ArrayBuffer> | null {
+    const place = this.#workplace(work);
+    const { signs, image } = work.layout;
+    for (const floats of [true, false]) {
+      toLower(place);
+      startProbe(place, { signs, image, factor: 1 });
+      const error = reduceMeasured(place, { floats, exponent });
+      const values = rootsOf(tridiagonalEigenvalues(this.#kernels, place.memory, work.layout), exponent);
+      if (this.#floatsSuffice(values, error)) return values;
+    }
+    return null;
   }
 
   /**
@@ -370,6 +403,12 @@ export class HybridSolver {
     const checkInterrupted = () => this.#checkInterrupted();
     chaseBulges(this.#kernels, layout, checkInterrupted);
     const eigenvalues = bandEigenvalues(this.#kernels, this.#memory.buffer, layout);
-    return descending(eigenvalues, (value) => Math.sqrt(Math.max(value, 0)), exponent);
+    return rootsOf(eigenvalues, exponent);
   }
+}
+
+/** Copies the Gram matrix to where small orders are reduced. */
+function toLower({ kernels, layout }: Workplace): void {
+  const { blocks, order, width, lower, lowerLd } = layout;
+  kernels.blocksToLower(blocks, order, width, lower, lowerLd);
 }

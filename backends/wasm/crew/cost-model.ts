@@ -1,6 +1,7 @@
 // Whether one more thread is worth its while on a matrix that is being worked on. Plain arithmetic, with constants measured
 // on two cores of an AMD EPYC (Zen 4), Node 20, relaxed build; the rates by bench/kernels.bench.ts. A factor of two in
 // them hardly matters: what they keep from being shared takes a few milliseconds.
+import { isDirectInFloats } from "../singular-values/direct.ts";
 import { gramFlops } from "../singular-values/steps.ts";
 
 /** Half-bandwidth after stage one, BAND in kernels/kernels.h. */
@@ -40,10 +41,16 @@ export interface MatrixAtWork {
   readonly threads: number;
 }
 
+/** Whether what follows the Gram matrix is shared: not where it is reduced without a band. */
+function sharesStages({ shape, floats }: Pick<MatrixAtWork, "shape" | "floats">): boolean {
+  return Math.min(...shape) >= SHARED_ORDER && !(floats && isDirectInFloats(shape));
+}
+
 /** Operations of a matrix that several threads can share. */
-export function sharedFlops({ shape, floats }: Pick<MatrixAtWork, "shape" | "floats">): number {
+export function sharedFlops(matrix: Pick<MatrixAtWork, "shape" | "floats">): number {
+  const { shape, floats } = matrix;
   const n = Math.min(...shape);
-  const stages = n < SHARED_ORDER ? 0 : bandFlops(n) + chaseFlops(n);
+  const stages = sharesStages(matrix) ? bandFlops(n) + chaseFlops(n) : 0;
   return gramFlops(n, Math.max(...shape), floats) + stages;
 }
 
@@ -53,7 +60,7 @@ export function gainOfThread(matrix: MatrixAtWork, { started }: { started: boole
   const n = Math.min(...shape);
   const all = sharedFlops(matrix);
   const left = Math.max(0, 1 - (1e6 * doneMflops) / all);
-  const panels = n < SHARED_ORDER ? 0 : Math.ceil(n / BAND);
+  const panels = sharesStages(matrix) ? Math.ceil(n / BAND) : 0;
   const steps = Math.ceil(Math.max(...shape) / ROWS) + STEPS_PER_PANEL * panels;
   const seconds = (left * all) / FLOPS_PER_SECOND;
   const coming = JOIN_SECONDS + (started ? 0 : START_SECONDS);

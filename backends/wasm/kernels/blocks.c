@@ -127,6 +127,15 @@ EXPORT(blocksToPanels) void blocks_to_panels(const void *a, int floats, int n, i
     }
 }
 
+// The lower half of a matrix of doubles, blocks on the diagonal whole, to column-major: what tridiagonalize takes.
+EXPORT(blocksToLower) void blocks_to_lower(const double *a, int n, int w, double *lower, int ld) {
+  for (int i = 0; i < n; i += 4)
+    for (int j = 0; j <= i; j += 4) {
+      const Place s = place(n, w, i, j);
+      transpose4(a, s.at, s.width, 0, lower, (long)j * ld + i, ld, 0);
+    }
+}
+
 // x = H^T x for the panel that was factored last, by which the trailing matrix of order k became H^T A H: after
 // form_update, which makes T. H^T = I - V T^T V^T.
 EXPORT(reflect) void reflect(Workspace *ws, int k, double *x) {

@@ -2,6 +2,7 @@
 import { MatrixError } from "../../../src/errors.ts";
 import { floatDTypeBytes, type MatrixDType } from "../../../src/tensor/dtype.ts";
 import type { Kernels } from "../kernels.ts";
+import { type DirectLayout, directBytes, isDirect, isDirectInFloats, placeDirect } from "./direct.ts";
 
 /** Rows (tall) or columns (wide) that are packed and processed at once: part of the numerics. */
 export const DEPTH = 256;
@@ -19,7 +20,7 @@ export interface MatrixHeader {
 }
 
 /** Sizes of one matrix and the byte addresses of its parts. */
-export interface Layout {
+export interface Layout extends DirectLayout {
   /** Smaller side: the order of the Gram matrix, and the number of singular values. */
   readonly n: number;
   /** Larger side. */
@@ -116,7 +117,10 @@ function place(
   };
   const raw = take(whole ? floatDTypeBytes(dtype) * n * m : blockBytes);
   const square = take(8 * ld * order);
-  const band = take(8 * Math.max(bandDoubles + workspaceDoubles, packedAt + packedDoubles));
+  const bandBytes = 8 * Math.max(bandDoubles + workspaceDoubles, packedAt + packedDoubles);
+  const band = take(
+    Math.max(bandBytes, reducesDirectly({ shape, dtype }, order) ? directBytes(kernels, order) : 0),
+  );
   const diagonal = take(8 * n);
   const beside = take(8 * n);
   const vectors = take(8 * (5 * n + 1));
@@ -124,6 +128,8 @@ function place(
   const signs = take(8 * order);
   const product = take(8 * order);
   const scratch = take(8 * 2 * depth);
+  const turnedSigns = take(8 * order);
+  const turnedImage = take(8 * order);
   const sweeps = take(helpers > 0 ? (helpers + 1) * kernels.sweepBytes() : 0);
   return {
     n,
@@ -140,6 +146,7 @@ function place(
     bandDoubles,
     workspace: band + 8 * bandDoubles,
     columns: band,
+    ...placeDirect(band, order),
     diagonal,
     beside,
     vectors,
@@ -147,7 +154,13 @@ function place(
     signs,
     product,
     scratch,
+    turnedSigns,
+    turnedImage,
     sweeps,
     sizeBytes: take(64),
   };
+}
+
+function reducesDirectly({ shape, dtype }: Pick<MatrixHeader, "shape" | "dtype">, order: number): boolean {
+  return isDirect(order) || (dtype !== "F64" && isDirectInFloats(shape));
 }

@@ -5,6 +5,7 @@
 import type { Precision } from "../../../src/backend.ts";
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../kernels.ts";
+import { isDirect, isDirectInFloats, reduceDirectly, reduceMeasured, startProbe } from "./direct.ts";
 import { floatGramError, floatGramSuffices, gramSuffices } from "./guard.ts";
 import { DEPTH, type Layout, layOut, type MatrixHeader } from "./layout.ts";
 import { exponentOf, factorFor, firstExponent, largestMagnitude } from "./scaling.ts";
@@ -129,7 +130,7 @@ export class Solver {
       this.#foldRest(work);
       if (work.target === "triangle") return this.#fromTriangle(work);
       const values = this.#fromGram(work);
-      if (this.#suffices(work, values)) return values;
+      if (values !== null) return values;
       this.#aim(work, work.target === "floats" ? "gram" : "triangle");
       if (work.target === "gram") this.#team.restart(false); // nobody can help with a triangle
       if (!work.layout.whole) break;
@@ -155,14 +156,6 @@ export class Solver {
     this.#kernels.probeSigns(n, signs);
     this.#kernels.clear(lengths, order);
     this.#kernels.clear(product, order);
-  }
-
-  #suffices({ target, layout, exponent }: Work, values: Float64Array): boolean {
-    if (target === "gram") return gramSuffices(values);
-    const { n, signs, product } = layout;
-    const x = new Float64Array(this.#memory.buffer, signs, n);
-    const ex = new Float64Array(this.#memory.buffer, product, n);
-    return floatGramSuffices(values, floatGramError(x, ex, exponent ?? 0));
   }
 
   #current(): Work {
@@ -252,23 +245,63 @@ export class Solver {
     }
   }
 
-  #fromGram({ target, layout, exponent }: Work): Float64Array<ArrayBuffer> {
+  /** The values, or null when they may be too coarse. */
+  #fromGram(work: Work): Float64Array<ArrayBuffer> | null {
     const kernels = this.#kernels;
-    const { n, order, ld, square, signs, product } = layout;
-    if (target === "floats") kernels.setDiagonal(square, n, ld, layout.lengths);
+    const { target, layout, header } = work;
+    const { n, order, ld, square } = layout;
+    const floats = target === "floats";
+    if (floats) kernels.setDiagonal(square, n, ld, layout.lengths);
     const max = kernels.gramMax(square, n, ld);
     if (max === 0) return new Float64Array(n);
+    const half = Math.floor(exponentOf(max) / 2); // an even power of two: its root is one as well
+    if (floats && isDirectInFloats(header.shape)) {
+      const values = this.#directly(work, { half, floats });
+      if (values !== null) return values;
+    }
+    return isDirect(order) ? this.#directly(work, { half, floats: false }) : this.#byBand(work, half);
+  }
+
+  /** The same for small orders, the tridiagonal form in doubles or in floats; the Gram matrix is left as it is. */
+  #directly(
+    { target, layout, exponent }: Work,
+    { half, floats }: { readonly half: number; readonly floats: boolean },
+  ): Float64Array<ArrayBuffer> | null {
+    const kernels = this.#kernels;
+    const { order, ld, square, lower, lowerLd, signs, product } = layout;
+    const { buffer: memory } = this.#memory;
+    const scaled = half + (exponent ?? 0);
+    const factor = 2 ** (-2 * half);
+    const direct = { kernels, memory, layout, checkInterrupted: () => this.#checkInterrupted() };
+    kernels.panelsToLower(square, ld, order, factor, lower, lowerLd);
+    if (target === "gram") {
+      reduceDirectly(direct);
+      const values = rootsOf(tridiagonalEigenvalues(kernels, memory, layout), scaled);
+      return gramSuffices(values) ? values : null;
+    }
+    startProbe(direct, { signs, image: product, factor });
+    const error = reduceMeasured(direct, { floats, exponent: scaled });
+    const values = rootsOf(tridiagonalEigenvalues(kernels, memory, layout), scaled);
+    return floatGramSuffices(values, error) ? values : null;
+  }
+
+  /** The same by way of a band. */
+  #byBand({ target, layout, exponent }: Work, half: number): Float64Array<ArrayBuffer> | null {
+    const kernels = this.#kernels;
+    const { n, order, ld, square, signs, product } = layout;
     kernels.gramMirror(square, n, ld);
     if (target === "floats") kernels.probeResidual(square, n, ld, signs, product);
-    const half = Math.floor(exponentOf(max) / 2); // an even power of two: its root is one as well
     kernels.scale(square, ld * order, 2 ** (-2 * half));
 
     const team = this.#team;
     const check = () => this.#checkInterrupted();
     reduceToBand(team, kernels, layout, check);
     team.chaseBulges(kernels, layout, check);
-    const eigenvalues = bandEigenvalues(kernels, this.#memory.buffer, layout);
-    return descending(eigenvalues, (value) => Math.sqrt(Math.max(value, 0)), half + (exponent ?? 0));
+    const values = rootsOf(bandEigenvalues(kernels, this.#memory.buffer, layout), half + (exponent ?? 0));
+    if (target === "gram") return gramSuffices(values) ? values : null;
+    const x = new Float64Array(this.#memory.buffer, signs, n);
+    const ex = new Float64Array(this.#memory.buffer, product, n);
+    return floatGramSuffices(values, floatGramError(x, ex, exponent ?? 0)) ? values : null;
   }
 
   #fromTriangle({ layout, exponent }: Work): Float64Array<ArrayBuffer> {
@@ -348,18 +381,28 @@ export function bandEigenvalues(
     d[i] = b[i * bandLd] ?? 0;
     e[i] = b[i * bandLd + 1] ?? 0;
   }
+  return tridiagonalEigenvalues(kernels, memory, { n, diagonal, beside });
+}
+
+/** The same of a symmetric tridiagonal matrix: its diagonal, and what is beside it. */
+export function tridiagonalEigenvalues(
+  kernels: Kernels,
+  memory: ArrayBufferLike,
+  { n, diagonal, beside }: Pick<Layout, "n" | "diagonal" | "beside">,
+): Float64Array {
   if (kernels.ql(n, diagonal, beside) < 0) {
     throw new Error(`The eigenvalues of a tridiagonal matrix of order ${n} did not converge`);
   }
-  return d;
+  return new Float64Array(memory, diagonal, n);
+}
+
+/** The roots of eigenvalues of a Gram matrix times 2^exponent, largest first; what rounding made negative is 0. */
+export function rootsOf(eigenvalues: Float64Array, exponent: number): Float64Array<ArrayBuffer> {
+  return descending(eigenvalues, (value) => Math.sqrt(Math.max(value, 0)), exponent);
 }
 
 /** f(x) 2^exponent of all x, largest first. */
-export function descending(
-  xs: Float64Array,
-  f: (x: number) => number,
-  exponent: number,
-): Float64Array<ArrayBuffer> {
+function descending(xs: Float64Array, f: (x: number) => number, exponent: number): Float64Array<ArrayBuffer> {
   const values = Float64Array.from(xs, (x) => f(x) * 2 ** exponent);
   return values.sort().reverse();
 }
