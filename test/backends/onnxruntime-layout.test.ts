@@ -73,6 +73,7 @@ describe("layOutHybrid()", () => {
       [[1536, 576], "gram"],
       [[576, 1536], "gram"],
       [[1280, 1000], "gram"],
+      [[1920, 1536], "gram"],
     ] as const) {
       expect(floatPlan({ shape, dtype: "BF16", rereadable: true })).toBe(plan);
       for (const each of [plan, "none"] as const) {

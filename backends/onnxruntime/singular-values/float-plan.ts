@@ -1,9 +1,11 @@
 // What of a matrix is tried in products of floats where `fast` is asked for: docs/decisions/0012. Pure.
+import { FLOATS_ORDER } from "../../wasm/singular-values/direct.ts";
 import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
 
 /**
- * `none`: nothing. `wasm`: what wasm's solver does, whose sums of floats are shorter. `gram`: the Gram matrix. `updates`: that,
- * and what stage one adds to it. `all`: that, and what stage one multiplies it by.
+ * `none`: nothing. `wasm`: what wasm's solver does, whose sums of floats are shorter. `gram`: the Gram matrix, which the
+ * kernels then reduce directly. `updates`: the Gram matrix, and what stage one adds to it. `all`: that, and what stage one
+ * multiplies it by.
  */
 export type FloatPlan = "none" | "wasm" | "gram" | "updates" | "all";
 
@@ -13,8 +15,6 @@ const OBLONG = 5 / 4;
 const OBLONG_ORDER = 512;
 /** From this one on the errors of long sums are small enough for the smallest values of a matrix that is nearly square. */
 const SQUARE_ORDER = 1536;
-/** Stage one is mostly products from this order on. */
-const STAGE_ORDER = 1024;
 
 /** The plan for a matrix on the processor. */
 export function floatPlan({ shape, dtype }: MatrixHeader): FloatPlan {
@@ -22,5 +22,5 @@ export function floatPlan({ shape, dtype }: MatrixHeader): FloatPlan {
   const n = Math.min(...shape);
   if (Math.max(...shape) < OBLONG * n) return n < SQUARE_ORDER ? "wasm" : "updates";
   if (n < OBLONG_ORDER) return "wasm";
-  return n < STAGE_ORDER ? "gram" : "all";
+  return n <= FLOATS_ORDER ? "gram" : "all";
 }

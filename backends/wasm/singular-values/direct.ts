@@ -5,8 +5,8 @@ import { type FloatGramError, spreadOf } from "./guard.ts";
 
 /** Below this order it takes less than by way of a band; from it on several threads share that way. */
 const DOUBLES_ORDER = 768;
-/** Up to this order half the matrix in floats, 2 MB, stays near the processor. */
-const FLOATS_ORDER = 1024;
+/** Up to this order half the matrix in floats, 5 MB, is left to stay near the processor. */
+export const FLOATS_ORDER = 1536;
 /** Sides in this proportion keep the smallest values away from zero, where the errors of floats are too large. */
 const OBLONG = 9 / 8;
 
