@@ -70,6 +70,7 @@ export interface Kernels {
   sweepGroup(): number;
   bandWidth(): number;
   bandLd(): number;
+  bandDoubles(order: number): number;
   roundsOnce(e: number): number;
   ql(n: number, diagonal: number, below: number): number;
   qrAdd(packed: number, n: number, k: number, r: number, order: number, columns: number): void;
@@ -214,6 +215,7 @@ const FUNCTIONS = [
   "sweepGroup",
   "bandWidth",
   "bandLd",
+  "bandDoubles",
   "roundsOnce",
   "ql",
   "qrAdd",

@@ -96,7 +96,7 @@ export function layOutHybrid(header: MatrixHeader, kernels: Kernels, plan: Float
   const smallOrder = Math.min(order, SMALL_ORDER);
   const smallLd = smallOrder + 8; // no power of two, else all panels fall into the same cache sets
   const blocksDoubles = blocksElements(order, width);
-  const bandDoubles = kernels.bandLd() * (order + 1);
+  const bandDoubles = kernels.bandDoubles(order);
 
   let end = Number(kernels.__heap_base.value);
   const take = (bytes: number): number => {
