@@ -55,11 +55,9 @@ static void rotate_one(Rotation *at, double sigma, int i, double *d, double *e) 
   at->gamma = gamma;
 }
 
-// The numerator of the pivot whose d and e these are, from those of the two pivots before.
-static inline pair next_numerator(const double *d, const double *e, pair sigma, pair a, pair a1) {
-  const pair next = FMA(SUB(SPLAT(d), sigma), a, MUL(wasm_f64x2_neg(SPLAT(e)), a1));
-  if (wasm_f64x2_extract_lane(next, 0) == 0) return MUL(a, wasm_f64x2_splat(LEAST_PIVOT));
-  return next;
+// Whether the lower element is 0 or far from 1.
+static inline int is_extreme(pair x) {
+  return (((unsigned)wasm_i32x4_extract_lane(x, 1) >> 20) & 0x7ff) - (1023 - 200) > 400u;
 }
 
 // The power of two that brings x to between 1 and 2, or -1 and -2.
@@ -71,31 +69,45 @@ static inline pair scale_of(pair x) {
 #define BETWEEN(x, above) wasm_i64x2_shuffle(x, above, 1, 2)
 
 // Indices i, i - 1, .. two at a time, as long as both are at least l; returns the next one. A numerator is the determinant
-// of what is above it, for which no division waits, nor does one for r: so divisions run side by side.
+// of what is above it, for which no division waits, nor does one for r: so divisions run side by side. What goes from
+// one turn to the next is little, so that it stays in registers. e[l - 1] is read in vain, if l is 0 as well.
 static NOINLINE int rotate_pairs(Rotation *at, double sigma, int i, int l, double *d, double *e) {
   const pair one = wasm_f64x2_splat(1), shift = wasm_f64x2_splat(sigma);
   pair a1 = wasm_f64x2_splat(at->a1), a = wasm_f64x2_splat(at->a), r1 = wasm_f64x2_splat(at->r);
-  pair s1 = wasm_f64x2_splat(at->s), p1 = wasm_f64x2_splat(at->p), gamma1 = wasm_f64x2_splat(at->gamma);
+  pair gamma1 = wasm_f64x2_splat(at->gamma), s = ZERO, p = ZERO;
   for (; i > l; i -= 2) {
-    const pair x = next_numerator(d + i, e + i, shift, a, a1);
-    const pair y = next_numerator(d + i - 1, e + i - 1, shift, x, a);
-    const pair inverse = wasm_f64x2_div(one, LOW(x, a)), w = MUL(LOW(a, a1), inverse), q = MUL(LOW(y, x), inverse);
-    const pair ee = LOAD(e + i - 1), dd = LOAD(d + i - 1), u = MUL(ee, MUL(w, w));
+    const pair ee = LOAD(e + i - 1), dd = LOAD(d + i - 1);
+    // Lower elements: the next two numerators, both with their signs changed.
+    pair x = FNMA(SUB(SPLAT(d + i), shift), a, MUL(SPLAT(e + i), a1));
+    pair y = FMA(SUB(dd, shift), x, MUL(ee, a));
+    if (is_extreme(x) || is_extreme(y)) {
+      const pair least = wasm_f64x2_splat(LEAST_PIVOT);
+      if (wasm_f64x2_extract_lane(x, 0) == 0) {
+        x = MUL(a, least);
+        y = FMA(SUB(dd, shift), x, MUL(ee, a));
+      }
+      if (wasm_f64x2_extract_lane(y, 0) == 0) y = MUL(x, least);
+      const pair scale = scale_of(y);
+      a1 = MUL(a1, scale);
+      a = MUL(a, scale);
+      x = MUL(x, scale);
+      y = MUL(y, scale);
+    }
+    const pair inverse = wasm_f64x2_div(one, LOW(x, wasm_f64x2_neg(a)));
+    const pair w = MUL(LOW(a, a1), inverse), q = MUL(LOW(y, x), inverse), u = MUL(ee, MUL(w, w));
     const pair r_i = FMA(HIGH(u, u), r1, one), r = FMA(u, r_i, one);
-    const pair cosine = wasm_f64x2_div(one, LOW(r, r_i)), s = MUL(MUL(u, LOW(r_i, r1)), cosine);
-    const pair gamma = MUL(q, cosine), p = MUL(gamma, q);
-    STORE(e + i, MUL(BETWEEN(s, s1), ADD(BETWEEN(p, p1), ee)));
+    const pair cosine = wasm_f64x2_div(one, LOW(r, r_i)), gamma = MUL(q, cosine);
+    s = MUL(MUL(u, LOW(r_i, r1)), cosine);
+    p = MUL(gamma, q);
     STORE(d + i, ADD(BETWEEN(gamma, gamma1), SUB(dd, gamma)));
-    const pair scale = scale_of(y);
-    a1 = MUL(x, scale);
-    a = MUL(y, scale);
+    STORE(e + i - 1, MUL(s, ADD(p, LOAD(e + i - 2))));
+    a1 = x;
+    a = y;
     r1 = r;
-    s1 = s;
-    p1 = p;
     gamma1 = gamma;
   }
-  *at = (Rotation){wasm_f64x2_extract_lane(a, 0),  wasm_f64x2_extract_lane(a1, 0), wasm_f64x2_extract_lane(r1, 0),
-                   wasm_f64x2_extract_lane(s1, 0), wasm_f64x2_extract_lane(p1, 0), wasm_f64x2_extract_lane(gamma1, 0)};
+  *at = (Rotation){wasm_f64x2_extract_lane(a, 0), wasm_f64x2_extract_lane(a1, 0), wasm_f64x2_extract_lane(r1, 0),
+                   wasm_f64x2_extract_lane(s, 0), wasm_f64x2_extract_lane(p, 0),  wasm_f64x2_extract_lane(gamma1, 0)};
   return i;
 }
 
