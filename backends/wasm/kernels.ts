@@ -70,6 +70,7 @@ export interface Kernels {
   sweepGroup(): number;
   bandWidth(): number;
   bandLd(): number;
+  bandDoubles(order: number): number;
   roundsOnce(e: number): number;
   tridiagonalWidth(): number;
   tridiagonalWorkspace(ld: number): number;
@@ -232,6 +233,7 @@ const FUNCTIONS = [
   "sweepGroup",
   "bandWidth",
   "bandLd",
+  "bandDoubles",
   "roundsOnce",
   "tridiagonalWidth",
   "tridiagonalWorkspace",

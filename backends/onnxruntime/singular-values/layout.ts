@@ -153,7 +153,7 @@ function place(header: MatrixHeader, kernels: Kernels, { plan, upload, holds }: 
   const isSmall = reducesDirectly(plan, order);
   const smallLd = smallOrder + 8; // no power of two, else all panels fall into the same cache sets
   const blocksDoubles = blocksElements(order, width);
-  const bandDoubles = kernels.bandLd() * (order + 1);
+  const bandDoubles = kernels.bandDoubles(order);
 
   let end = stackEnd(kernels, 0);
   const take = (bytes: number): number => {

@@ -292,7 +292,7 @@ interface Block {
   readonly rows: number;
 }
 
-/** Goes through the trailing matrix that begins at row `o`, each block on the diagonal by itself. */
+/** Goes through the trailing matrix that begins at row `o`, as many rows at once as stay in the cache. */
 async function forEachBlock(
   { layout: { order, width }, checkInterrupted }: StageOne,
   o: number,
@@ -300,22 +300,25 @@ async function forEachBlock(
 ): Promise<void> {
   for (let column = Math.floor(o / width) * width; column < order; column += width) {
     const columns = Math.min(width, order - column);
-    for (let row = Math.max(column, o), rows = column + columns - row; row < order; row += rows) {
-      if (row >= column + columns) rows = Math.min(ROWS, order - row);
+    for (let row = Math.max(column, o); row < order; row += ROWS) {
       checkInterrupted();
-      await visit({ column, columns, row, rows });
+      await visit({ column, columns, row, rows: Math.min(ROWS, order - row) });
     }
   }
 }
 
-/** Adds to Y what a block, and its mirror image if it has one, contribute to A V. */
+/** Adds to Y what a block, and the mirror image of what of it is not on the diagonal, contribute to A V. */
 async function multiply(work: StageOne, { column, columns, row, rows }: Block): Promise<void> {
   const { products, memory, layout, matrix } = work;
   const { v, y } = besides(work);
-  const a = blockRows(matrix, column / layout.width, row, rows);
+  const index = column / layout.width;
+  const a = blockRows(matrix, index, row, rows);
   await products.add("nn", memory, { a, b: rowsOf(v, column, columns), c: rowsOf(y, row, rows) });
-  if (row < column + columns) return;
-  await products.add("tn", memory, { a, b: rowsOf(v, row, rows), c: rowsOf(y, column, columns) });
+  const below = Math.max(row, column + columns);
+  const left = row + rows - below;
+  if (left <= 0) return;
+  const mirrored = blockRows(matrix, index, below, left);
+  await products.add("tn", memory, { a: mirrored, b: rowsOf(v, below, left), c: rowsOf(y, column, columns) });
 }
 
 /** A += left right^T for a block. */

@@ -4,178 +4,205 @@
 // at a time. Sweep s + 1 may begin two blocks behind: GROUP sweeps run together, SEGMENT blocks at a time, so that a
 // part of the band is loaded into the cache once for all of them.
 //
-// The band is column-major and lower, bulge included: B(i, j) = band[j * BAND_LD + i - j].
+// The band is column-major and lower, bulge included: B(i, j) = band[j * BAND_LD + i - j]. Below and right of the matrix
+// BAND columns of zeros follow, so that every block is whole: what a reflector does to zeros is nothing.
 #include "kernels.h"
 
-enum { b = BAND, GROUP = 4, SEGMENT = 8 };
+enum { b = BAND, GROUP = 4, SEGMENT = 8, STEP = BAND_LD - 1 };  // STEP: from a row's element in one column to the next
+_Static_assert(b == 32, "blocks are cut for 32 rows and columns");
 
-// Two-sided update of the symmetric diagonal block of order n at `block`, lower half: A = H A H, H = I - tau v v^T.
-// w[n] is scratch. Two columns at a time; column j starts at block + j * BAND_LD with A(j, j).
-static NOINLINE void update_diagonal(double *block, int n, const double *v, double tau, double *w) {
-  for (int i = 0; i < n; i++) w[i] = 0;
-  int j = 0;
-  for (; j + 2 <= n; j += 2) {  // w = A v
-    const double *x = block + (long)j * BAND_LD, *y = x + BAND_LD;
-    double wx = x[0] * v[j] + x[1] * v[j + 1], wy = x[1] * v[j] + y[0] * v[j + 1];
-    pair s = ZERO, t = ZERO, vx = SPLAT(v + j), vy = SPLAT(v + j + 1);
-    x += 2;
-    y += 1;
-    const double *vs = v + j + 2;
-    double *ws = w + j + 2;
-    const int rest = n - j - 2;
-    int i = 0;
-    for (; i + 2 <= rest; i += 2) {
-      pair p = LOAD(x + i), q = LOAD(y + i), u = LOAD(vs + i);
-      s = FMA(p, u, s);
-      t = FMA(q, u, t);
-      STORE(ws + i, FMA(q, vy, FMA(p, vx, LOAD(ws + i))));
-    }
-    wx += sum2(s);
-    wy += sum2(t);
-    for (; i < rest; i++) {
-      wx += x[i] * vs[i];
-      wy += y[i] * vs[i];
-      ws[i] += x[i] * v[j] + y[i] * v[j + 1];
-    }
-    w[j] += wx;
-    w[j + 1] += wy;
-  }
-  if (j < n) w[j] += block[(long)j * BAND_LD] * v[j];
+// A Householder reflector and what it is multiplied by, a constant distance apart: loops then need one pointer for both.
+typedef struct {
+  double v[b], w[b];
+} Reflector;
 
-  // w = tau A v - (tau^2 / 2) (v^T A v) v, then A -= v w^T + w v^T
-  scale(tau, w, n);
-  axpy(-0.5 * tau * dot(w, v, n), v, w, n);
-  for (j = 0; j + 2 <= n; j += 2) {
-    double *x = block + (long)j * BAND_LD, *y = x + BAND_LD;
-    x[0] -= 2 * v[j] * w[j];
-    x[1] -= v[j + 1] * w[j] + w[j + 1] * v[j];
-    y[0] -= 2 * v[j + 1] * w[j + 1];
-    pair vx = SPLAT(v + j), wx = SPLAT(w + j), vy = SPLAT(v + j + 1), wy = SPLAT(w + j + 1);
-    x += 2;
-    y += 1;
-    const double *vs = v + j + 2, *ws = w + j + 2;
-    const int rest = n - j - 2;
-    int i = 0;
-    for (; i + 2 <= rest; i += 2) {
-      pair p = LOAD(vs + i), q = LOAD(ws + i);
-      STORE(x + i, FNMA(q, vx, FNMA(p, wx, LOAD(x + i))));
-      STORE(y + i, FNMA(q, vy, FNMA(p, wy, LOAD(y + i))));
-    }
-    for (; i < rest; i++) {
-      x[i] -= vs[i] * w[j] + ws[i] * v[j];
-      y[i] -= vs[i] * w[j + 1] + ws[i] * v[j + 1];
-    }
+typedef struct {
+  Reflector reflectors[2];  // the one at work, and the one being made
+  double tau;
+  int at, row, done;
+} Sweep;
+
+EXPORT(bandDoubles) int band_doubles(int n) { return BAND_LD * (n + b + 1); }
+
+// w += A v, lower half of A given, for columns j .. j + 3 of A at `a`, on and below the diagonal.
+static NOINLINE void multiply_columns(const double *a, double *v, int rows) {
+  double *w = v + b;
+  const double *end = v + rows;
+  const pair s0 = SPLAT(v), s1 = SPLAT(v + 1), s2 = SPLAT(v + 2), s3 = SPLAT(v + 3), t = LOAD(v + 2);
+  const pair x = LOAD(a + 2), y = LOAD(a + STEP + 2), z = LOAD(a + 2 * STEP + 2);
+  STORE(w, FMA(LOAD(a), s0, LOAD(w)));
+  STORE(w + 2, FMA(z, s2, FMA(y, s1, FMA(x, s0, LOAD(w + 2)))));
+  const double w0 = a[1] * v[1], w1 = a[STEP + 1] * v[1], w2 = a[2 * STEP + 3] * v[3], w3 = a[3 * STEP + 3] * v[3];
+  pair p = MUL(x, t), q = MUL(y, t), r = ZERO, s = ZERO;
+  for (a += 4, v += 4; v < end;) {
+    const pair u = LOAD(v);
+    pair sum = LOAD(v + b);
+    { pair c = LOAD(a);            p = FMA(c, u, p); sum = FMA(c, s0, sum); } KEEP_ORDER;
+    { pair c = LOAD(a + STEP);     q = FMA(c, u, q); sum = FMA(c, s1, sum); } KEEP_ORDER;
+    { pair c = LOAD(a + 2 * STEP); r = FMA(c, u, r); sum = FMA(c, s2, sum); } KEEP_ORDER;
+    { pair c = LOAD(a + 3 * STEP); s = FMA(c, u, s); sum = FMA(c, s3, sum); }
+    STORE(v + b, sum);
+    KEEP_POINTERS(a, v);
+    a += 2;
+    v += 2;
   }
-  if (j < n) block[(long)j * BAND_LD] -= 2 * v[j] * w[j];
+  w[0] += w0 + sum2(p);
+  w[1] += w1 + sum2(q);
+  w[2] += w2 + sum2(r);
+  w[3] += w3 + sum2(s);
 }
 
-// The block below the diagonal one, m x n, column j at e + j * (BAND_LD - 1): applies (v, tau) from the right, makes
-// the reflector (next, returned tau) that clears its first column below the first row, applies that from the left.
-static NOINLINE double update_below(double *e, int m, int n, const double *v, double tau, double *next, double *y) {
-  const int ld = BAND_LD - 1;
-  for (int i = 0; i < m; i++) y[i] = 0;
-  int j = 0;
-  for (; j + 4 <= n; j += 4) {  // y = E v
-    const double *a = e + (long)j * ld, *c = a + ld, *d = c + ld, *f = d + ld;
-    pair p = SPLAT(v + j), q = SPLAT(v + j + 1), r = SPLAT(v + j + 2), s = SPLAT(v + j + 3);
-    int i = 0;
-    for (; i + 2 <= m; i += 2)
-      STORE(y + i,
-            FMA(LOAD(f + i), s, FMA(LOAD(d + i), r, FMA(LOAD(c + i), q, FMA(LOAD(a + i), p, LOAD(y + i))))));
-    for (; i < m; i++) y[i] += a[i] * v[j] + c[i] * v[j + 1] + d[i] * v[j + 2] + f[i] * v[j + 3];
+// A -= v w^T + w v^T for the same columns.
+static NOINLINE void subtract_columns(double *a, const double *v, int rows) {
+  const double *w = v + b, *end = v + rows;
+  const pair v0 = SPLAT(v), v1 = SPLAT(v + 1), v2 = SPLAT(v + 2), v3 = SPLAT(v + 3);
+  const pair w0 = SPLAT(w), w1 = SPLAT(w + 1), w2 = SPLAT(w + 2), w3 = SPLAT(w + 3);
+  const pair p2 = LOAD(v + 2), q2 = LOAD(w + 2);
+  STORE(a, FNMA(LOAD(w), v0, FNMA(LOAD(v), w0, LOAD(a))));
+  STORE(a + 2, FNMA(q2, v0, FNMA(p2, w0, LOAD(a + 2))));
+  a[STEP + 1] -= 2 * v[1] * w[1];
+  STORE(a + STEP + 2, FNMA(q2, v1, FNMA(p2, w1, LOAD(a + STEP + 2))));
+  STORE(a + 2 * STEP + 2, FNMA(q2, v2, FNMA(p2, w2, LOAD(a + 2 * STEP + 2))));
+  a[3 * STEP + 3] -= 2 * v[3] * w[3];
+  for (a += 4, v += 4; v < end;) {
+    const pair p = LOAD(v), q = LOAD(v + b);
+    STORE(a, FNMA(q, v0, FNMA(p, w0, LOAD(a))));
+    STORE(a + STEP, FNMA(q, v1, FNMA(p, w1, LOAD(a + STEP))));
+    STORE(a + 2 * STEP, FNMA(q, v2, FNMA(p, w2, LOAD(a + 2 * STEP))));
+    STORE(a + 3 * STEP, FNMA(q, v3, FNMA(p, w3, LOAD(a + 3 * STEP))));
+    KEEP_POINTERS(a, v);
+    a += 2;
+    v += 2;
   }
-  for (; j < n; j++) axpy(v[j], e + (long)j * ld, y, m);
+}
 
-  for (int i = 0; i < m; i++) {
-    y[i] *= tau;
-    next[i] = e[i] - y[i] * v[0];
-  }
-  double next_tau = householder(next, m, e);
-  for (int i = 1; i < m; i++) e[i] = 0;
+// Two-sided update of the symmetric diagonal block at `block`, lower half: A = H A H, H = I - tau v v^T.
+static void update_diagonal(double *block, Reflector *reflector, double tau) {
+  double *v = reflector->v, *w = reflector->w;
+  for (int i = 0; i < b; i += 2) STORE(w + i, ZERO);
+  for (int j = 0; j < b; j += 4) multiply_columns(block + j * (STEP + 1), v + j, b - j);
+  // w = tau A v - (tau^2 / 2) (v^T A v) v, then A -= v w^T + w v^T
+  const double half = -0.5 * tau * tau * dot(w, v, b);
+  const pair t = wasm_f64x2_splat(tau), h = wasm_f64x2_splat(half);
+  for (int i = 0; i < b; i += 2) STORE(w + i, FMA(h, LOAD(v + i), MUL(t, LOAD(w + i))));
+  for (int j = 0; j < b; j += 4) subtract_columns(block + j * (STEP + 1), v + j, b - j);
+}
 
-  // E -= y v^T, then E -= next_tau next (next^T E), the two as one update: next^T (E - y v^T) is known beforehand.
-  const double next_y = dot(next, y, m);
-  for (j = 1; j + 4 <= n; j += 4) {
-    double *a = e + (long)j * ld, *c = a + ld, *d = c + ld, *f = d + ld;
-    pair p = ZERO, q = ZERO, r = ZERO, s = ZERO;
-    double z[4] = {0, 0, 0, 0};
-    int i = 0;
-    for (; i + 2 <= m; i += 2) {
-      pair u = LOAD(next + i);
-      p = FMA(LOAD(a + i), u, p);
-      q = FMA(LOAD(c + i), u, q);
-      r = FMA(LOAD(d + i), u, r);
-      s = FMA(LOAD(f + i), u, s);
+// In the loops below each number that is loaded is used once, and engines load all of a turn before they use any: more
+// sums at once than six or seven would be kept on the stack.
+//
+// y = tau E v for 10 or 12 rows of E.
+static inline __attribute__((always_inline)) void times(const double *e, const double *v, double tau, double *y, int rows) {
+  pair c0 = ZERO, c1 = ZERO, c2 = ZERO, c3 = ZERO, c4 = ZERO, c5 = ZERO;
+  const double *end = v + b;
+  do {
+    const pair s = SPLAT(v);
+    c0 = FMA(LOAD(e), s, c0);
+    c1 = FMA(LOAD(e + 2), s, c1);
+    c2 = FMA(LOAD(e + 4), s, c2);
+    c3 = FMA(LOAD(e + 6), s, c3);
+    c4 = FMA(LOAD(e + 8), s, c4);
+    if (rows > 10) c5 = FMA(LOAD(e + 10), s, c5);
+    KEEP_POINTERS(e, v);
+    e += STEP;
+    v++;
+  } while (v < end);
+  const pair t = wasm_f64x2_splat(tau);
+  STORE(y, MUL(c0, t));
+  STORE(y + 2, MUL(c1, t));
+  STORE(y + 4, MUL(c2, t));
+  STORE(y + 6, MUL(c3, t));
+  STORE(y + 8, MUL(c4, t));
+  if (rows > 10) STORE(y + 10, MUL(c5, t));
+}
+static NOINLINE void times_10(const double *e, const double *v, double tau, double *y) { times(e, v, tau, y, 10); }
+static NOINLINE void times_12(const double *e, const double *v, double tau, double *y) { times(e, v, tau, y, 12); }
+
+// z[c] = x . e_c for 4 or 7 columns of E.
+static inline __attribute__((always_inline)) void products(const double *e, const double *x, double *z, int columns) {
+  pair c0 = ZERO, c1 = ZERO, c2 = ZERO, c3 = ZERO, c4 = ZERO, c5 = ZERO, c6 = ZERO;
+  const double *end = x + b;
+  do {
+    const pair u = LOAD(x);
+    c0 = FMA(LOAD(e), u, c0);
+    c1 = FMA(LOAD(e + STEP), u, c1);
+    c2 = FMA(LOAD(e + 2 * STEP), u, c2);
+    c3 = FMA(LOAD(e + 3 * STEP), u, c3);
+    if (columns > 4) {
+      c4 = FMA(LOAD(e + 4 * STEP), u, c4);
+      c5 = FMA(LOAD(e + 5 * STEP), u, c5);
+      c6 = FMA(LOAD(e + 6 * STEP), u, c6);
     }
-    for (; i < m; i++) {
-      z[0] += a[i] * next[i];
-      z[1] += c[i] * next[i];
-      z[2] += d[i] * next[i];
-      z[3] += f[i] * next[i];
-    }
-    z[0] = next_tau * (z[0] + sum2(p) - next_y * v[j]);
-    z[1] = next_tau * (z[1] + sum2(q) - next_y * v[j + 1]);
-    z[2] = next_tau * (z[2] + sum2(r) - next_y * v[j + 2]);
-    z[3] = next_tau * (z[3] + sum2(s) - next_y * v[j + 3]);
-    p = SPLAT(v + j);
-    q = SPLAT(v + j + 1);
-    r = SPLAT(v + j + 2);
-    s = SPLAT(v + j + 3);
-    const pair zp = SPLAT(z), zq = SPLAT(z + 1), zr = SPLAT(z + 2), zs = SPLAT(z + 3);
-    for (i = 0; i + 2 <= m; i += 2) {
-      pair yy = LOAD(y + i), u = LOAD(next + i);
-      STORE(a + i, FNMA(u, zp, FNMA(yy, p, LOAD(a + i))));
-      STORE(c + i, FNMA(u, zq, FNMA(yy, q, LOAD(c + i))));
-      STORE(d + i, FNMA(u, zr, FNMA(yy, r, LOAD(d + i))));
-      STORE(f + i, FNMA(u, zs, FNMA(yy, s, LOAD(f + i))));
-    }
-    for (; i < m; i++) {
-      a[i] -= y[i] * v[j] + next[i] * z[0];
-      c[i] -= y[i] * v[j + 1] + next[i] * z[1];
-      d[i] -= y[i] * v[j + 2] + next[i] * z[2];
-      f[i] -= y[i] * v[j + 3] + next[i] * z[3];
-    }
+    KEEP_POINTERS(e, x);
+    e += 2;
+    x += 2;
+  } while (x < end);
+  STORE(z, ADD(LOW(c0, c1), HIGH(c0, c1)));
+  STORE(z + 2, ADD(LOW(c2, c3), HIGH(c2, c3)));
+  if (columns > 4) {
+    STORE(z + 4, ADD(LOW(c4, c5), HIGH(c4, c5)));
+    z[6] = sum2(c6);
   }
-  for (; j < n; j++) {
-    double *a = e + (long)j * ld;
-    axpy(-v[j], y, a, m);
-    axpy(-next_tau * dot(a, next, m), next, a, m);
-  }
+}
+static NOINLINE void products_4(const double *e, const double *x, double *z) { products(e, x, z, 4); }
+static NOINLINE void products_7(const double *e, const double *x, double *z) { products(e, x, z, 7); }
+
+// E -= y v^T + x z^T for 4 columns of E; y = x + b.
+static NOINLINE void subtract_both(double *e, const double *x, const double *v, const double *z) {
+  const pair v0 = SPLAT(v), v1 = SPLAT(v + 1), v2 = SPLAT(v + 2), v3 = SPLAT(v + 3);
+  const pair z0 = SPLAT(z), z1 = SPLAT(z + 1), z2 = SPLAT(z + 2), z3 = SPLAT(z + 3);
+  const double *end = x + b;
+  do {
+    const pair p = LOAD(x), q = LOAD(x + b);
+    STORE(e, FNMA(p, z0, FNMA(q, v0, LOAD(e))));
+    STORE(e + STEP, FNMA(p, z1, FNMA(q, v1, LOAD(e + STEP))));
+    STORE(e + 2 * STEP, FNMA(p, z2, FNMA(q, v2, LOAD(e + 2 * STEP))));
+    STORE(e + 3 * STEP, FNMA(p, z3, FNMA(q, v3, LOAD(e + 3 * STEP))));
+    KEEP_POINTERS(e, x);
+    e += 2;
+    x += 2;
+  } while (x < end);
+}
+
+// The block below the diagonal one: applies (v, tau) from the right, makes the reflector (next, returned tau) that
+// clears its first column below the first row, applies that from the left: both as one update, as next^T (E - y v^T) is
+// known beforehand.
+static double update_below(double *e, const double *v, double tau, Reflector *next) {
+  double *x = next->v, *y = next->w, z[b], beta;
+  times_12(e, v, tau, y);
+  times_10(e + 12, v, tau, y + 12);
+  times_10(e + 22, v, tau, y + 22);
+  const pair head = SPLAT(v);
+  for (int i = 0; i < b; i += 2) STORE(x + i, FNMA(LOAD(y + i), head, LOAD(e + i)));
+  const double next_tau = householder(x, b, &beta);
+  for (int j = 0; j < 28; j += 7) products_7(e + j * STEP, x, z + j);
+  products_4(e + 28 * STEP, x, z + 28);
+  const pair next_y = wasm_f64x2_splat(-dot(x, y, b)), t = wasm_f64x2_splat(next_tau);
+  for (int c = 0; c < b; c += 2) STORE(z + c, MUL(t, FMA(next_y, LOAD(v + c), LOAD(z + c))));
+  for (int j = 0; j < b; j += 4) subtract_both(e + j * STEP, x, v + j, z + j);
+  e[0] = beta;
+  for (int i = 1; i < b; i++) e[i] = 0;
   return next_tau;
 }
 
-typedef struct {
-  double v[2][b], tau;  // the reflector at work, and the one being made
-  int at, row, length, done;
-} Sweep;
-
-static void begin_sweep(Sweep *sweep, double *band, int n, int s) {
-  double *column = band + (long)s * BAND_LD + 1;
+static void begin_sweep(Sweep *sweep, double *band, int s) {
+  double *column = band + (long)s * BAND_LD + 1, *v = sweep->reflectors[0].v;
   sweep->at = 0;
   sweep->done = 0;
   sweep->row = s + 1;
-  sweep->length = min_int(b, n - sweep->row);
-  for (int i = 0; i < sweep->length; i++) sweep->v[0][i] = column[i];
-  sweep->tau = householder(sweep->v[0], sweep->length, column);
-  for (int i = 1; i < sweep->length; i++) column[i] = 0;
+  for (int i = 0; i < b; i++) v[i] = column[i];
+  sweep->tau = householder(v, b, column);
+  for (int i = 1; i < b; i++) column[i] = 0;
 }
 
 static void chase_block(Sweep *sweep, double *band, int n) {
-  double scratch[b];
-  const double *v = sweep->v[sweep->at];
+  Reflector *reflector = &sweep->reflectors[sweep->at];
   double *block = band + (long)sweep->row * BAND_LD;
-  update_diagonal(block, sweep->length, v, sweep->tau, scratch);
-  int row = sweep->row + sweep->length;
-  if (row >= n) {
-    sweep->done = 1;
-    return;
-  }
-  int length = min_int(b, n - row);
-  sweep->tau =
-      update_below(block + sweep->length, length, sweep->length, v, sweep->tau, sweep->v[sweep->at ^ 1], scratch);
+  update_diagonal(block, reflector, sweep->tau);
+  sweep->row += b;
   sweep->at ^= 1;
-  sweep->row = row;
-  sweep->length = length;
+  if (sweep->row >= n) sweep->done = 1;
+  else sweep->tau = update_below(block + b, reflector->v, sweep->tau, &sweep->reflectors[sweep->at]);
 }
 
 // Bytes of the state of a group of sweeps.
@@ -189,7 +216,7 @@ EXPORT(chaseSegment) int chase_segment(double *band, int n, int s0, int segment,
   int left = 0;
   for (int q = 0; q < count; q++) {
     Sweep *sweep = &sweeps[q];
-    if (segment == 0) begin_sweep(sweep, band, n, s0 + q);
+    if (segment == 0) begin_sweep(sweep, band, s0 + q);
     int k = segment * SEGMENT - 2 * q, end = k + SEGMENT;
     for (k = k < 0 ? 0 : k; k < end && !sweep->done; k++) chase_block(sweep, band, n);
     left += !sweep->done;

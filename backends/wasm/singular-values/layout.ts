@@ -103,7 +103,7 @@ function place(
   const order = Math.ceil(n / kernels.bandWidth()) * kernels.bandWidth();
   const ld = order + 8; // no power of two, else all panels fall into the same cache sets
   const blockBytes = floatDTypeBytes(dtype) * n * (wide ? m : depth);
-  const bandDoubles = kernels.bandLd() * (order + 1);
+  const bandDoubles = kernels.bandDoubles(order);
   const workspaceDoubles = kernels.bandWorkspace(order);
   // The rows are packed where stage one has its shares later.
   const packedAt = Math.max(bandDoubles + kernels.sharesAt(order), order * (depth + 1));
