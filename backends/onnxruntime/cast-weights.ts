@@ -23,7 +23,7 @@ export function castWeightsOnce(graph: GraphProto): readonly FoldedWeights[] {
   const weights = new Map(
     graph.initializer.filter(({ dataType }) => isHalf(dataType)).map((tensor) => [tensor.name, tensor]),
   );
-  castTables(graph, weights);
+  castBeforePicking(graph, weights);
   return totals(shareCasts(graph, weights), weights);
 }
 
@@ -33,11 +33,11 @@ function isHalf(dataType: number): boolean {
 
 type Weights = ReadonlyMap<string, TensorProto>;
 
-/** Gather(table) then Cast becomes Cast then Gather: the cast of a constant is folded at load. */
-function castTables(graph: GraphProto, weights: Weights): void {
-  const castOf = (gather: NodeProto): NodeProto | null => {
-    if (gather.opType !== "Gather" || !weights.has(gather.input[0] ?? "")) return null;
-    const readers = graph.node.filter(({ input }) => input.includes(gather.output[0] ?? ""));
+/** Gather or Slice of a weight, then Cast, becomes Cast first: the cast of a constant is folded at load. */
+function castBeforePicking(graph: GraphProto, weights: Weights): void {
+  const castOf = ({ opType, input: [weight = ""], output: [picked = ""] }: NodeProto): NodeProto | null => {
+    if ((opType !== "Gather" && opType !== "Slice") || !weights.has(weight)) return null;
+    const readers = graph.node.filter(({ input }) => input.includes(picked));
     return readers.length === 1 && readers[0]?.opType === "Cast" ? readers[0] : null;
   };
   const replaced = new Set<NodeProto>();
@@ -46,11 +46,11 @@ function castTables(graph: GraphProto, weights: Weights): void {
       const cast = castOf(node);
       if (cast === null) return [node];
       replaced.add(cast);
-      const [table = "", ...indices] = node.input;
-      const name = `${node.output[0]}.table`;
+      const [weight = "", ...places] = node.input;
+      const name = `${node.output[0]}.weight`;
       return [
-        create(NodeProtoSchema, { ...cast, name, input: [table], output: [name] }),
-        create(NodeProtoSchema, { ...node, input: [name, ...indices], output: cast.output }),
+        create(NodeProtoSchema, { ...cast, name, input: [weight], output: [name] }),
+        create(NodeProtoSchema, { ...node, input: [name, ...places], output: cast.output }),
       ];
     })
     .filter((node) => !replaced.has(node));

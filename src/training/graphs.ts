@@ -7,9 +7,10 @@ import { cast, mul, scalar, sub } from "../onnx/operators/elementwise.ts";
 import { concat, dimOf, reshape, sizeOf, slice } from "../onnx/operators/layout.ts";
 import { gemm } from "../onnx/operators/matrices.ts";
 import type { Opset } from "../onnx/operators/table.ts";
-import { type CrossEntropy, crossEntropy } from "../onnx/ops/cross-entropy.ts";
+import { crossEntropy } from "../onnx/ops/cross-entropy.ts";
 import { embedding } from "../onnx/ops/embedding.ts";
-import { nextTokens } from "../onnx/ops/next-tokens.ts";
+import { frozenHeadLoss, isFrozenHead } from "../onnx/ops/frozen-head.ts";
+import { type NextTokens, nextTokens } from "../onnx/ops/next-tokens.ts";
 import { allRows, targetRows } from "../onnx/ops/target-rows.ts";
 import { weightAs } from "../onnx/ops/weight.ts";
 
@@ -50,7 +51,7 @@ export interface GraphSource {
   readonly maxSequence: number;
   /** Chunks of queries in attention. */
   readonly queryChunks: number;
-  /** Chunks of rows in the head. */
+  /** Chunks of rows, or of a frozen head's vocabulary, in the loss. */
   readonly headChunks: number;
   /** Whether the backward pass computes each layer's activations again. */
   readonly recompute: "none" | "layers";
@@ -83,17 +84,30 @@ export function lossGraph(source: GraphSource): {
   readonly gradients: ReadonlyMap<Value, Value>;
 } {
   const g = new Graph(source.opset);
-  const { entropy, perItem, trained } = model(g, source, "training");
+  const { hidden, head, next, perItem, trained } = model(g, source, "training");
+  const loss = headLoss(g, { hidden, head, next }, source.headChunks);
   const divided = (sum: Value) => (perItem === null ? sum : mul(g, sum, perItem));
-  g.output("loss", divided(entropy.loss));
-  const gradients = [...differentiate(g, entropy.loss, trained)];
+  g.output("loss", divided(loss));
+  const gradients = [...differentiate(g, loss, trained)];
   return { g, gradients: new Map(gradients.map(([parameter, sum]) => [parameter, divided(sum)])) };
+}
+
+/** The loss of the rows that have a target, cut into parts of a frozen head or into chunks of rows. */
+function headLoss(
+  g: Graph,
+  { hidden, head, next }: Pick<ModelValues, "hidden" | "head" | "next">,
+  chunks: number,
+): Value {
+  if (isFrozenHead(g, head, hidden.type))
+    return frozenHeadLoss(g, { ...targetRows(g, { hidden, next, chunks: 1 }), head, chunks });
+  return crossEntropy(g, { ...targetRows(g, { hidden, next, chunks }), head }).loss;
 }
 
 /** The loss, each target's log probability, each position's likeliest token and the logits after the last one. */
 export function evaluationGraph(source: GraphSource): Graph {
   const g = new Graph(source.opset);
-  const { entropy, perItem, ids, hidden, head } = model(g, source, "evaluation");
+  const { perItem, ids, hidden, head, next } = model(g, source, "evaluation");
+  const entropy = crossEntropy(g, { ...allRows(g, { hidden, next, chunks: source.headChunks }), head });
   const [batch = 1, sequence = 1] = ids.shape;
   const { size, begin, end } = { size: dimOf(hidden, 1), begin: firstIndex(g), end: g.dimension(sequence) };
   g.output("loss", perItem === null ? entropy.loss : mul(g, entropy.loss, perItem));
@@ -115,8 +129,9 @@ function firstIndex(g: Graph): Value {
 }
 
 interface ModelValues {
-  readonly entropy: CrossEntropy;
-  /** What loss and gradients of `entropy` are to be multiplied with; null where they are so already. */
+  /** What is to be predicted: in 16 bits each target counts as one item. */
+  readonly next: NextTokens;
+  /** What loss and gradients are to be multiplied with; null where `next` says so already. */
   readonly perItem: Value | null;
   /** int32 [batch, sequence] */
   readonly ids: Value;
@@ -127,9 +142,9 @@ interface ModelValues {
   readonly trained: readonly Value[];
 }
 
-/** Inputs, decoder and loss. */
+/** Inputs, decoder and what it is to predict. */
 function model(g: Graph, source: GraphSource, purpose: "training" | "evaluation"): ModelValues {
-  const { config, maxSequence, queryChunks, headChunks, recompute, type } = source;
+  const { config, maxSequence, queryChunks, recompute, type } = source;
   const tokens = (name: string) => cast(g, g.input(name, "int64", ["batch", "sequence"]), "int32");
   const [ids, labels, positions] = [tokens("input_ids"), tokens("labels"), tokens("position_ids")];
   const items = g.input("num_items", "float32", []);
@@ -156,19 +171,13 @@ function model(g: Graph, source: GraphSource, purpose: "training" | "evaluation"
     type,
   });
   const head = withNewRows(config.tied ? EMBEDDING : HEAD);
-  const cutRows = purpose === "training" ? targetRows : allRows;
-  const { next, ...headRows } = cutRows(g, {
-    hidden,
-    next: nextTokens(g, { labels, positions, items }),
-    chunks: headChunks,
-  });
+  const tokensNext = nextTokens(g, { labels, positions, items });
   const isExact = statisticsType(type) === type;
-  const perItem = isExact ? next.perItem : scalar(g, "float32", 1);
-  const entropy = crossEntropy(g, { ...headRows, head, next: { ...next, perItem } });
+  const next = isExact ? tokensNext : { ...tokensNext, perItem: scalar(g, "float32", 1) };
   const trained = [...source.weights]
     .filter(([, { kind }]) => kind === "trained")
     .map(([name]) => weight(name));
-  return { entropy, perItem: isExact ? null : next.perItem, ids, hidden, head, trained };
+  return { next, perItem: isExact ? null : tokensNext.perItem, ids, hidden, head, trained };
 }
 
 function weightValues(

@@ -16,17 +16,25 @@ import { batchOf } from "../training/tiny-artifacts.ts";
 const availability = await webgpu.availability();
 
 let artifacts: string;
+let withNewRows: string;
 beforeAll(async () => {
   artifacts = await exported("25");
+  withNewRows = await exported("25", { chatTemplate: "chatml" });
 });
 
 /** Loss and gradients of the first sequences' targets, or of so many of them, on a backend. */
-async function gradientsOn(name: string, targets = Number.POSITIVE_INFINITY): Promise<Float32Array[]> {
-  const manifest = await readManifest(artifacts);
-  const { parameters } = await readCheckpoint(join(artifacts, manifest.checkpoint), manifest.parameters);
+async function gradientsOn(
+  name: string,
+  { targets = Number.POSITIVE_INFINITY, folder = artifacts, newTokens = [0, 0] } = {},
+): Promise<Float32Array[]> {
+  const manifest = await readManifest(folder);
+  const { parameters } = await readCheckpoint(join(folder, manifest.checkpoint), manifest.parameters);
   const { backend, release } = await takeBackend({ backend: name, threads: 1 }, {});
-  const graph = await openArtifactGraph(backend, { folder: artifacts, manifest, parameters }, "training");
+  const graph = await openArtifactGraph(backend, { folder, manifest, parameters }, "training");
   const whole = batchOf(embeddedTorch, 0, 2);
+  const [first = 0, end = 0] = newTokens;
+  for (let id = first; id < end; id++)
+    for (const ids of [whole.inputIds, whole.labels]) ids.fill(id, id - first + 4, id - first + 5);
   let left = targets;
   const isKept = (label: number, at: number) => label >= 0 && whole.positionIds[at] !== 0 && left-- > 0;
   const batch = { ...whole, labels: whole.labels.map((label, at) => (isKept(label, at) ? label : -100)) };
@@ -88,11 +96,18 @@ describe("webgpu", () => {
   });
 
   it.skipIf(!availability.ok)("computes the CPU's for two targets, and zeros for none", async () => {
-    const expected = await gradientsOn("onnxruntime-cpu", 2);
-    for (const [index, gradient] of (await gradientsOn("webgpu", 2)).entries())
+    const expected = await gradientsOn("onnxruntime-cpu", { targets: 2 });
+    for (const [index, gradient] of (await gradientsOn("webgpu", { targets: 2 })).entries())
       expect(distance(gradient, expected[index])).toBeLessThan(1e-4);
-    const none = await gradientsOn("webgpu", 0);
+    const none = await gradientsOn("webgpu", { targets: 0 });
     expect(none.every((gradient) => gradient.every((x) => x === 0))).toBe(true);
+  });
+
+  it.skipIf(!availability.ok)("computes the CPU's for new rows beside a frozen head", async () => {
+    const options = { folder: withNewRows, newTokens: [4096, 4098] };
+    const expected = await gradientsOn("onnxruntime-cpu", options);
+    for (const [index, gradient] of (await gradientsOn("webgpu", options)).entries())
+      expect(distance(gradient, expected[index])).toBeLessThan(1e-4);
   });
 
   it.skipIf(!availability.ok)("trains as torch does, and evaluates", { timeout: 300_000 }, async () => {

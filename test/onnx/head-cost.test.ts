@@ -22,6 +22,21 @@ async function sourceOfEverything(): Promise<GraphSource> {
   return (await sourceOf(model, [...gradients.keys()], CHUNKS)).source;
 }
 
+/** The nodes of a graph that trains one matrix of the layers. */
+async function nodesWithFrozenHead(): Promise<readonly Node[]> {
+  const { model } = await openFixture("llama-tied");
+  const { source } = await sourceOf(model, ["model.layers.1.mlp.down_proj.weight"], CHUNKS);
+  return orderedNodes(trainingGraph(source));
+}
+
+/** Everything that a node needs, however far back. */
+function needsOf(nodes: readonly Node[], node: Node): ReadonlySet<Node> {
+  const needs = new Set([node]);
+  for (const next of needs)
+    for (const other of nodes) if (next.inputs.includes(other.output)) needs.add(other);
+  return needs;
+}
+
 const isOfVocabulary = ({ output }: Node) => output.shape.at(-1) === VOCABULARY && output.shape.length === 2;
 
 /** The rows of each chunk's logits. */
@@ -55,5 +70,20 @@ describe("the head of a step", () => {
 
   test("computes every row in evaluation, which tells what comes after each", async () => {
     expect(await logitRows(evaluationGraph, [9])).toEqual([6, 6, 6, 6, 1]);
+  });
+
+  test("computes every target at once by parts of a frozen vocabulary, none of which begins before the last is done with", async () => {
+    const nodes = await nodesWithFrozenHead();
+    const isLogits = ({ op, output, attributes }: Node) =>
+      op === "Gemm" && output.shape[0] === "targets" && "transB" in attributes;
+    const logits = nodes.filter(isLogits);
+    expect(logits.map(({ output }) => output.shape[1])).toEqual([16, 16, 5]);
+    expect(nodes.filter((node) => isOfVocabulary(node) && node.op !== "Gather")).toEqual([]);
+    for (const [at, next] of logits.slice(1).entries()) {
+      const before = nodes.filter(({ inputs }) => inputs.includes(logits[at]?.output ?? null));
+      expect(before.length).toBeGreaterThan(2);
+      const needs = needsOf(nodes, next);
+      for (const reader of before) expect(needs.has(reader), reader.output.name).toBe(true);
+    }
   });
 });

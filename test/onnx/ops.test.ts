@@ -12,6 +12,7 @@ import { attention, isUneven } from "../../src/onnx/ops/attention.ts";
 import { attentionPlan } from "../../src/onnx/ops/attention-plan.ts";
 import { crossEntropy } from "../../src/onnx/ops/cross-entropy.ts";
 import { embedding } from "../../src/onnx/ops/embedding.ts";
+import { frozenHeadLoss, isFrozenHead } from "../../src/onnx/ops/frozen-head.ts";
 import { splitHeads } from "../../src/onnx/ops/heads.ts";
 import { linear } from "../../src/onnx/ops/linear.ts";
 import { recomputed } from "../../src/onnx/ops/recomputed.ts";
@@ -29,8 +30,9 @@ function noise(size: number, seed: number): number[] {
 type Inputs = Readonly<Record<string, readonly number[]>>;
 
 interface Op {
-  /** Shapes of the inputs; each is differentiated. */
+  /** Shapes of the inputs; each is differentiated that is not frozen. */
   readonly inputs: Inputs;
+  readonly frozen?: readonly string[];
   readonly build: (g: Graph, inputs: Record<string, Value>) => Value;
   /** Central differences of a linear op are exact at any step; RotaryEmbedding has no float64 kernel. */
   readonly linearFloat32?: boolean;
@@ -107,6 +109,26 @@ function lossOp(chunks: number, blocks: number, { cutRows = allRows, counts = [1
       };
       const head = names.map((name) => heads[name]).filter((value) => value !== undefined);
       return crossEntropy(g, { ...cutRows(g, { hidden, next, chunks }), head }).loss;
+    },
+  };
+}
+
+/** A head of 40 rows that is cut into parts of 16, 16 and 8, and new rows that train. */
+function frozenHeadOp({ chunks, newRows }: { chunks: number; newRows: boolean }): Op {
+  const hidden = [6, 4];
+  return {
+    inputs: newRows ? { hidden, head0: [40, 4], head1: [2, 4] } : { hidden, head0: [40, 4] },
+    frozen: ["head0"],
+    isLoss: true,
+    build: (g, { hidden, head0, head1 }) => {
+      const next = {
+        targets: g.constant("int32", [6, 1], [1, 17, 0, 15, 39, newRows ? 41 : 16]),
+        counts: g.constant("float32", [6, 1], [1, 1, 0, 1, 1, 1]),
+        perItem: scalar(g, "float32", 0.25),
+      };
+      const head = [must(head0), ...(head1 ? [head1] : [])];
+      expect(isFrozenHead(g, head, "float64")).toBe(true);
+      return frozenHeadLoss(g, { hidden: must(hidden), head, next, chunks });
     },
   };
 }
@@ -188,6 +210,9 @@ const OPS: Readonly<Record<string, Op>> = {
     counts: [0, 1, 0, 0, 1, 1],
   }),
   "crossEntropy of one target in 3 chunks": lossOp(3, 1, { cutRows: targetRows, counts: [0, 0, 0, 1, 0, 0] }),
+  "a frozen head's loss in one part": frozenHeadOp({ chunks: 1, newRows: false }),
+  "a frozen head's loss in 3 parts": frozenHeadOp({ chunks: 3, newRows: false }),
+  "a frozen head's loss in 3 parts, with new rows": frozenHeadOp({ chunks: 3, newRows: true }),
 };
 
 function turned(g: Graph, { x }: Record<string, Value>): Value {
@@ -202,7 +227,8 @@ function must(value: Value | undefined): Value {
 }
 
 /** A graph whose loss is the sum of the op's output times fixed numbers, or the op's output itself. */
-function lossGraph({ inputs, build, linearFloat32, isLoss, symbols = {}, length = 1, opset }: Op) {
+function lossGraph(op: Op) {
+  const { inputs, frozen = [], build, linearFloat32, isLoss, symbols = {}, length = 1, opset } = op;
   const g = new Graph(opset);
   const type = linearFloat32 ? "float32" : "float64";
   const values: Record<string, Value> = {};
@@ -210,7 +236,7 @@ function lossGraph({ inputs, build, linearFloat32, isLoss, symbols = {}, length 
     const isSymbolic = !name.startsWith("head");
     const dims: Dim[] = shape.map((dim, axis) => (isSymbolic && symbols[axis]) || dim);
     values[name] = g.input(name, type, dims);
-    g.train(values[name]);
+    if (!frozen.includes(name)) g.train(values[name]);
   }
   const y = build(g, values);
   let loss = y;
@@ -221,7 +247,8 @@ function lossGraph({ inputs, build, linearFloat32, isLoss, symbols = {}, length 
     loss = total(g, mul(g, y, weights));
     g.record({ inputs: [y], output: loss, gradient: ({ into }) => into(y, () => weights) });
   }
-  const gradients = differentiate(g, loss, Object.values(values));
+  const trained = Object.values(values).filter(({ name }) => !frozen.includes(name));
+  const gradients = differentiate(g, loss, trained);
   g.output("loss", loss);
   for (const [value, gradient] of gradients) g.output(`${value.name}.grad`, gradient);
   return g;
@@ -262,12 +289,13 @@ function feedsOf({ inputs, linearFloat32 = false }: Op): Record<string, Content>
 
 describe.each(Object.entries(OPS))("%s", (_, op) => {
   test("the gradient is what central differences give", async () => {
-    const { inputs, linearFloat32 = false } = op;
+    const { inputs, frozen = [], linearFloat32 = false } = op;
     const run = await openGraph(lossGraph(op));
     const feeds = feedsOf(op);
     const results = await run(feeds);
     const step = linearFloat32 ? 1 : 1e-5;
     for (const [name, { data }] of Object.entries(feeds)) {
+      if (frozen.includes(name)) continue;
       const differences: number[] = [];
       for (const [at, x] of Array.from(data, Number).entries()) {
         const shifted = async (by: number) => {

@@ -36,6 +36,23 @@ describe.each(CASES)("%s", (name) => {
     }
   });
 
+  test.each([1, 3])("loss and gradients are torch's with a frozen head, in %d parts", async (chunks) => {
+    const { model, batch, loss, gradients } = await openFixture(name);
+    const trained = [...gradients.keys()].filter((parameter) => parameter.includes(".layers."));
+    const { source, folder } = await sourceOf(model, trained, chunks);
+    const run = await openGraph(trainingGraph(source), folder);
+    const results = await run(await feedsOf(model, batch, trained));
+    expect(relativeDistance(numbers(results, "loss"), [loss])).toBeLessThan(1e-5);
+    expect(trained.length).toBeGreaterThan(0);
+    for (const parameter of trained) {
+      const distance = relativeDistance(
+        numbers(results, `${parameter}.grad`),
+        gradients.get(parameter) ?? [],
+      );
+      expect(distance, parameter).toBeLessThan(1e-4);
+    }
+  });
+
   test("loss and gradients are torch's in opset 21, which has neither norms nor rotations", async () => {
     const { model, batch, loss, gradients } = await openFixture(name);
     const trained = [...gradients.keys()];

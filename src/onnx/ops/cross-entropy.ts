@@ -133,8 +133,13 @@ function chunksOf(g: Graph, inputs: CrossEntropyInputs, blocks: readonly Block[]
   return chunks;
 }
 
+/** log sum exp of each row of logits, [rows, 1]: the largest probability is exp(largest logit) / sum, and at least 1 / vocabulary. */
+export function logSumExp(g: Graph, logits: Value, probabilities: Value): Value {
+  return sub(g, reduceMax(g, logits, [1]), log(g, reduceMax(g, probabilities, [1])));
+}
+
 /** A bound, once `value` is there: 0 is added, which a comparison makes even of what is not finite, or is empty. */
-function after(g: Graph, bound: Value, value: Value): Value {
+export function after(g: Graph, bound: Value, value: Value): Value {
   const number = total(g, cast(g, corner(g, value), "float32"));
   return add(g, bound, scale(g, cast(g, equal(g, number, number), indexType(bound)), 0));
 }
@@ -155,8 +160,7 @@ function chunkOf(
   const exact = statisticsType(type);
   const logits = cast(g, product, exact);
   const probabilities = softmax(g, logits);
-  // log sum exp: the largest probability is exp(largest logit) / sum, and at least 1 / vocabulary.
-  const logSum = sub(g, reduceMax(g, logits, [1]), log(g, reduceMax(g, probabilities, [1])));
+  const logSum = logSumExp(g, logits, probabilities);
   // WebGPU slices no int32; ids up to 2^24 are exact in float32.
   const targets = cast(g, part(cast(g, next.targets, "float32")), "int32");
   const counts = cast(g, part(next.counts), exact);
