@@ -33,9 +33,16 @@ function count(nodes: readonly Node[], op: string): number {
   return nodes.filter((node) => node.op === op).length;
 }
 
-/** Products that are a weight's gradient: dy^T x. */
+/** Products that are a weight's gradient: dy^T x, with dy transposed ahead or by the product. */
 function weightGradients(nodes: readonly Node[]): number {
-  return nodes.filter(({ op, attributes }) => op === "Gemm" && "transA" in attributes).length;
+  const makerOf = (value: Value | null | undefined) => nodes.find(({ output }) => output === value);
+  const isTurned = (value: Value | null | undefined) => {
+    const transpose = makerOf(makerOf(value)?.inputs[0]);
+    return transpose?.op === "Transpose" && transpose.output.shape.length === 3;
+  };
+  return nodes.filter(
+    ({ op, inputs, attributes }) => op === "Gemm" && ("transA" in attributes || isTurned(inputs[0])),
+  ).length;
 }
 
 describe("a training graph", () => {

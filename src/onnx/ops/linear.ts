@@ -2,7 +2,7 @@
 import type { ElementType } from "../element-type.ts";
 import type { Graph, Value } from "../graph.ts";
 import { cast, plus } from "../operators/elementwise.ts";
-import { dimOf, reshape } from "../operators/layout.ts";
+import { dimOf, reshape, swapLast } from "../operators/layout.ts";
 import { gemm } from "../operators/matrices.ts";
 import { reduceSum } from "../operators/reductions.ts";
 import { weightAs } from "./weight.ts";
@@ -41,6 +41,16 @@ function weightGradient(
   [dy, x]: readonly [Value, Value],
   { type, sum }: { type: ElementType; sum: Value | null },
 ): Value {
-  if (type === x.type) return gemm(g, [dy, x], { transposeA: true, plus: sum });
-  return plus(g, sum, cast(g, gemm(g, [dy, x], { transposeA: true }), type));
+  const turned = transposed(g, dy);
+  if (type === x.type) return gemm(g, [turned, x], { plus: sum });
+  return plus(g, sum, cast(g, gemm(g, [turned, x]), type));
+}
+
+/**
+ * A matrix transposed ahead of its product, which would transpose it anew for each panel of columns. Its rank is 3 meanwhile: an
+ * optimizer takes the transpose of a matrix into the product again.
+ */
+function transposed(g: Graph, x: Value): Value {
+  const [rows, columns] = [dimOf(x, 0), dimOf(x, 1)];
+  return reshape(g, swapLast(g, reshape(g, x, [1, rows, columns])), [columns, rows]);
 }
