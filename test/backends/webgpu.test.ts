@@ -20,13 +20,18 @@ import { batchOf } from "../training/tiny-artifacts.ts";
 const availability = await webgpu.availability();
 
 let artifacts: string;
+let withNewRows: string;
 beforeAll(async () => {
   artifacts = await exported("25");
+  withNewRows = await exported("25", { chatTemplate: "chatml" });
 });
 
 /** Loss and gradients of the first sequences' targets, or of so many of them, on a backend. */
 async function gradientsOn(name: string, targets = Number.POSITIVE_INFINITY): Promise<Float32Array[]> {
   const whole = batchOf(embeddedTorch, 0, 2);
+  const [first = 0, end = 0] = newTokens;
+  for (let id = first; id < end; id++)
+    for (const ids of [whole.inputIds, whole.labels]) ids.fill(id, id - first + 4, id - first + 5);
   let left = targets;
   const isKept = (label: number, at: number) => label >= 0 && whole.positionIds[at] !== 0 && left-- > 0;
   const batch = { ...whole, labels: whole.labels.map((label, at) => (isKept(label, at) ? label : -100)) };
@@ -108,10 +113,10 @@ describe("webgpu", () => {
   });
 
   it.skipIf(!availability.ok)("computes the CPU's for two targets, and zeros for none", async () => {
-    const expected = await gradientsOn("onnxruntime-cpu", 2);
-    for (const [index, gradient] of (await gradientsOn("webgpu", 2)).entries())
+    const expected = await gradientsOn("onnxruntime-cpu", { targets: 2 });
+    for (const [index, gradient] of (await gradientsOn("webgpu", { targets: 2 })).entries())
       expect(distance(gradient, expected[index])).toBeLessThan(1e-4);
-    const none = await gradientsOn("webgpu", 0);
+    const none = await gradientsOn("webgpu", { targets: 0 });
     expect(none.every((gradient) => gradient.every((x) => x === 0))).toBe(true);
   });
 

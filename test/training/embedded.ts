@@ -17,7 +17,7 @@ export const embeddedTorch = JSON.parse(await readFile(fixture, "utf8"));
 /** Artifacts in a folder of their own, in which that percentage of the modules trains. */
 export async function exported(
   percent: string,
-  options: Pick<ExportOptions, "computeDtype"> = {},
+  options: Pick<ExportOptions, "computeDtype" | "chatTemplate"> = {},
 ): Promise<string> {
   const out = join(await temporaryFolder(), "artifacts");
   const model = await openModel(MODEL);
