@@ -14,9 +14,9 @@ export interface Matrix {
 // Significant bits drawn per element: each element type holds them exactly.
 const BITS = { F64: 32, F32: 24, F16: 11, BF16: 8 } as const satisfies Record<MatrixDType, number>;
 
-/** Shapes up to an order of 1700, square and oblong, of each size of element, that can be read again and not. */
+/** Shapes up to an order of 1728, square and oblong, of each size of element, that can be read again and not. */
 export function* smallMatrices(): Generator<readonly [Shape, "F64" | "F32" | "BF16", boolean]> {
-  for (let n = 1; n < 1700; n += n < 30 ? 1 : 35) {
+  for (let n = 1; n < 1728; n += n < 30 ? 1 : 35) {
     for (const m of [n, n + 1, Math.ceil(1.3 * n), 4 * n]) {
       for (const shape of [[m, n] as const, [n, m] as const]) {
         for (const dtype of ["F64", "F32", "BF16"] as const) {

@@ -57,7 +57,7 @@ describe("layOutHybrid()", () => {
   it("takes at most 2.5 times a matrix in float64 where its bytes are held as well", () => {
     for (const shape of [
       [1024, 4096],
-      [1700, 1700],
+      [1728, 1728],
       [2048, 2048],
       [2048, 2049],
       [4096, 4096],

@@ -41,7 +41,7 @@ describe("layOut()", () => {
   it("takes at most 2.5 times a matrix in float64, also where the rows come once and where it is wide", () => {
     for (const shape of [
       [1024, 4096],
-      [1700, 1700],
+      [1728, 1728],
       [2048, 2048],
       [2048, 2049],
       [4096, 4096],

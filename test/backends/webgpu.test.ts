@@ -27,7 +27,10 @@ beforeAll(async () => {
 });
 
 /** Loss and gradients of the first sequences' targets, or of so many of them, on a backend. */
-async function gradientsOn(name: string, targets = Number.POSITIVE_INFINITY): Promise<Float32Array[]> {
+async function gradientsOn(
+  name: string,
+  { targets = Number.POSITIVE_INFINITY, folder = artifacts, newTokens = [0, 0] } = {},
+): Promise<Float32Array[]> {
   const whole = batchOf(embeddedTorch, 0, 2);
   const [first = 0, end = 0] = newTokens;
   for (let id = first; id < end; id++)
@@ -35,7 +38,7 @@ async function gradientsOn(name: string, targets = Number.POSITIVE_INFINITY): Pr
   let left = targets;
   const isKept = (label: number, at: number) => label >= 0 && whole.positionIds[at] !== 0 && left-- > 0;
   const batch = { ...whole, labels: whole.labels.map((label, at) => (isKept(label, at) ? label : -100)) };
-  return runOn(name, { folder: artifacts, which: "training", batch });
+  return runOn(name, { folder, which: "training", batch });
 }
 
 /** What a graph makes of a batch on a backend: loss and gradients, or loss, log probabilities and logits. */
@@ -139,6 +142,13 @@ describe("webgpu", () => {
       }
     },
   );
+
+  it.skipIf(!availability.ok)("computes the CPU's for new rows beside a frozen head", async () => {
+    const options = { folder: withNewRows, newTokens: [4096, 4098] };
+    const expected = await gradientsOn("onnxruntime-cpu", options);
+    for (const [index, gradient] of (await gradientsOn("webgpu", options)).entries())
+      expect(distance(gradient, expected[index])).toBeLessThan(1e-4);
+  });
 
   it.skipIf(!availability.ok)("trains as torch does, and evaluates", { timeout: 300_000 }, async () => {
     const options = { ...optionsOf(join(artifacts, "../run")), backend: "webgpu", steps: 3 };
