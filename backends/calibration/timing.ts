@@ -10,6 +10,8 @@ import { mulberry32 } from "./mulberry32.ts";
 const SHAPE = [1536, 1024] as const;
 /** Of the one before it, which starts threads and compiles what is compiled late. */
 const WARM_UP_SHAPE = [768, 512] as const;
+/** A backend that warms up for longer than that, and so many times as long as the quickest, is not timed: a GPU made of software. */
+const HOPELESS = { ms: 5000, times: 20 } as const;
 const ROUNDS = 4;
 /** No further round begins that would end later. */
 const BUDGET_MS = 2000;
@@ -23,13 +25,15 @@ interface Run {
   readonly backend: Backend;
   /** Matrices in flight. */
   readonly atOnce: number;
+  warmUpMs: number;
   leastMs: number;
   reason: string | null;
 }
 
 /**
  * The rates of backends for bfloat16 matrices of 1536 x 1024: the best of up to four rounds, in turn, in about two seconds
- * besides the start. A backend that fails, or whose values are not those of the matrix, has a reason instead.
+ * besides the start. A backend that fails, whose values are not those of the matrix, or that is far slower than another in its warm-up has a
+ * reason instead.
  *
  * @param now - milliseconds of a clock.
  */
@@ -38,10 +42,23 @@ export async function timeBackends(
   now: () => number = () => performance.now(),
 ): Promise<readonly TimedBackend[]> {
   const runs = backends.map(
-    (backend): Run => ({ backend, atOnce: backend.concurrency, leastMs: Infinity, reason: null }),
+    (backend): Run => ({
+      backend,
+      atOnce: backend.concurrency,
+      warmUpMs: Infinity,
+      leastMs: Infinity,
+      reason: null,
+    }),
   );
   const warmUp = drawWeights(WARM_UP_SHAPE);
-  for (const run of runs) await attempt(run, async () => computeAtOnce(run, warmUp));
+  for (const run of runs) {
+    await attempt(run, async () => {
+      const start = now();
+      await computeAtOnce(run, warmUp);
+      run.warmUpMs = now() - start;
+    });
+  }
+  leaveOutHopeless(runs);
   const weights = drawWeights(SHAPE);
   const began = now();
   for (let round = 1; round <= ROUNDS; round++) {
@@ -58,6 +75,18 @@ export async function timeBackends(
   return runs.map(({ backend, atOnce, leastMs, reason }) =>
     reason === null ? { backend, matricesPerSecond: (1000 * atOnce) / leastMs } : { backend, reason },
   );
+}
+
+/** The matrix that is timed would take such a backend minutes. */
+function leaveOutHopeless(runs: readonly Run[]): void {
+  const [quickest] = runs.toSorted((a, b) => a.warmUpMs - b.warmUpMs);
+  if (quickest === undefined) return;
+  const most = Math.max(HOPELESS.ms, HOPELESS.times * quickest.warmUpMs);
+  for (const run of runs) {
+    if (run.reason !== null || run.warmUpMs <= most) continue;
+    const [took, other] = [run, quickest].map(({ warmUpMs }) => (warmUpMs / 1000).toFixed(1));
+    run.reason = `it took ${took} s to warm up, ${quickest.backend.name} ${other} s`;
+  }
 }
 
 /** A failure is the backend's: the others are timed all the same. */

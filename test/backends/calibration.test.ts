@@ -101,6 +101,27 @@ describe("timeBackends()", () => {
     }
   });
 
+  it("does not time one whose warm-up says that it would take minutes, unless there is no other", async () => {
+    let clock = 0;
+    const costing = (name: string, ms: number) =>
+      openSpy(name, {
+        before: async () => {
+          clock += ms;
+        },
+      });
+    const [quick, slow] = [await costing("quick", 100), await costing("slow", 6000)];
+    const timed = await timeBackends([slow.backend, quick.backend], () => clock);
+    expect(timed).toEqual([
+      { backend: slow.backend, reason: "it took 6.0 s to warm up, quick 0.1 s" },
+      { backend: quick.backend, matricesPerSecond: 10 },
+    ]);
+    expect((await timeBackends([slow.backend], () => clock))[0]).toEqual({
+      backend: slow.backend,
+      matricesPerSecond: 1000 / 6000,
+    });
+    for (const { backend } of [quick, slow]) await backend.close();
+  });
+
   it("counts the matrices that a backend takes at once", async () => {
     let clock = 0;
     const { backend } = await openSpy("a", {
