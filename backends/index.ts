@@ -85,7 +85,7 @@ export function defaultCalibrationFolder(
 
 /**
  * Opens the backend of that name. With `auto` it is, for sessions, the first that can run such graphs here; for singular values the
- * fastest that computes in the precision asked for. Where there are several, a calibration of one to two seconds says
+ * fastest that computes in the precision asked for. Where there are several, a calibration of a few seconds says
  * which; it is stored and counts from then on, so that every scan of this machine takes the same. It is made where there
  * is work worth it (`flops`).
  *

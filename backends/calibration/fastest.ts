@@ -190,7 +190,7 @@ async function timeCandidates(
   throw new BackendUnavailableError(`Cannot use any backend: ${reasons.join("; ")}`);
 }
 
-/** Null once it is stored, else why not: that costs the next start two seconds, and is no reason not to scan. */
+/** Null once it is stored, else why not: that costs the next start some seconds, and is no reason not to scan. */
 async function store(file: CalibrationFile, calibration: Calibration): Promise<string | null> {
   try {
     await file.write(calibration);

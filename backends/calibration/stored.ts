@@ -10,7 +10,7 @@ import { TOOL } from "../../src/tool.ts";
 import type { Calibration, Failure, Timing } from "./choice.ts";
 
 /** Counts up whenever the file or the way of timing changes; older files are then not looked at. */
-const VERSION = 2;
+const VERSION = 3;
 
 /** Everything that a calibration holds for. The versions of backends are those of the tool's version. */
 export interface CalibrationKey {

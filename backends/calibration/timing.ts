@@ -4,17 +4,17 @@ import type { Backend, MatrixSource } from "../../src/backend.ts";
 import { mulberry32 } from "./mulberry32.ts";
 
 /**
- * Of the matrix that is timed: large enough that products are most of the work, as in a scan, and not square, as most
- * weights are not: in `fast` backends differ in those.
+ * Of the matrix that is timed: what large products gain shows from some thousands of columns on, and models of smaller ones are
+ * not calibrated for. Not square, as most weights are not: in `fast` backends differ in those.
  */
-const SHAPE = [1536, 1024] as const;
+const SHAPE = [3072, 2048] as const;
 /** Of the one before it, which starts threads and compiles what is compiled late. */
-const WARM_UP_SHAPE = [768, 512] as const;
+const WARM_UP_SHAPE = [832, 800] as const;
 /** A backend that warms up for longer than that, and so many times as long as the quickest, is not timed: a GPU made of software. */
 const HOPELESS = { ms: 5000, times: 20 } as const;
 const ROUNDS = 4;
 /** No further round begins that would end later. */
-const BUDGET_MS = 2000;
+const BUDGET_MS = 4000;
 
 /** What became of a backend: its rate, or why it has none. */
 export type TimedBackend =
@@ -31,7 +31,7 @@ interface Run {
 }
 
 /**
- * The rates of backends for bfloat16 matrices of 1536 x 1024: the best of up to four rounds, in turn, in about two seconds
+ * The rates of backends for bfloat16 matrices of 3072 x 2048: the best of up to four rounds, in turn, in about four seconds
  * besides the start. A backend that fails, whose values are not those of the matrix, or that is far slower than another in its warm-up has a
  * reason instead.
  *
