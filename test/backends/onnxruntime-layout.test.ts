@@ -1,6 +1,10 @@
 // What one matrix takes of the memory of a thread that computes singular values with ONNX Runtime.
 import { describe, expect, it } from "vitest";
-import { type FloatPlan, floatPlan } from "../../backends/onnxruntime/singular-values/float-plan.ts";
+import {
+  type FloatPlan,
+  floatPlan,
+  stagePlan,
+} from "../../backends/onnxruntime/singular-values/float-plan.ts";
 import { isHeld, layOutHybrid } from "../../backends/onnxruntime/singular-values/layout.ts";
 import { uploadOf } from "../../backends/onnxruntime/singular-values/upload.ts";
 import { instantiateKernels } from "../../backends/wasm/kernels.ts";
@@ -35,6 +39,36 @@ function elementsOf({ shape }: MatrixHeader): number {
 function timesFloat64(header: MatrixHeader, plan: FloatPlan): number {
   return bytesOf(header, plan) / (8 * elementsOf(header));
 }
+
+describe("floatPlan() and stagePlan()", () => {
+  const planOf = (rows: number, columns: number) =>
+    floatPlan({ shape: [rows, columns], dtype: "BF16", rereadable: true });
+
+  it("take for nearly square matrices what their smallest values bear", () => {
+    expect([1024, 1535, 1536, 4095, 4096].map((n) => planOf(n, n))).toEqual([
+      "wasm",
+      "wasm",
+      "updates",
+      "updates",
+      "all",
+    ]);
+    const [square, oblong] = [
+      [4096, 5119],
+      [4096, 5120],
+    ].map(
+      ([rows = 0, columns = 0]) => ({ shape: [rows, columns], dtype: "BF16", rereadable: true }) as const,
+    );
+    for (const [flatness, plan] of [
+      [2, "all"],
+      [10, "all"],
+      [10.1, "updates"],
+      [5000, "updates"],
+    ] as const) {
+      if (square) expect(stagePlan(square, flatness)).toBe(plan);
+      if (oblong) expect(stagePlan(oblong, flatness)).toBe("all");
+    }
+  });
+});
 
 describe("layOutHybrid()", () => {
   for (const [shape, most] of [

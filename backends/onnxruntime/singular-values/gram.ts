@@ -98,6 +98,14 @@ export function diagonal({ memory, layout }: Pick<Workplace, "memory" | "layout"
   );
 }
 
+/** n tr(G^2) / tr(G)^2 of the Gram matrix, the first trace estimated from the probe: |G x|^2 for a vector of signs x. */
+export function gramFlatness(work: Pick<Workplace, "memory" | "layout">): number {
+  const { n, image } = work.layout;
+  const squares = new Float64Array(work.memory, image, n).reduce((sum, x) => sum + x * x, 0);
+  const trace = diagonal(work).reduce((sum, x) => sum + x, 0);
+  return (n * squares) / trace ** 2;
+}
+
 /**
  * The error of a Gram matrix of float products that was scaled by 4^-exponent. Its diagonal is right, hence its trace, and the
  * mean of its eigenvalues.

@@ -24,7 +24,7 @@ import {
 import { ALONE, chaseBulges } from "../../wasm/singular-values/team.ts";
 import type { DeviceGram } from "./device-gram.ts";
 import { PAIR } from "./device-graphs.ts";
-import { type FloatPlan, floatPlan } from "./float-plan.ts";
+import { type FloatPlan, floatPlan, stagePlan } from "./float-plan.ts";
 import {
   addFloatGram,
   addGram,
@@ -32,6 +32,7 @@ import {
   clearGram,
   diagonal,
   gramError,
+  gramFlatness,
   scaleGram,
   setDiagonal,
   type Workplace,
@@ -340,7 +341,9 @@ export class HybridSolver {
     const gram = gramError(place, exponent);
     let begun: Begun | null = null;
     if (floatProducts !== null && (plan === "updates" || plan === "all")) {
-      const stage = { plan, products, floatProducts, device: this.#device?.client ?? null };
+      const device = this.#device?.client ?? null;
+      const flat = plan === "all" && device === null ? stagePlan(work.header, gramFlatness(place)) : plan;
+      const stage = { plan: flat, products, floatProducts, device };
       const reduction = await reduceFloatsToBand(place, stage, exponent);
       const values = this.#valuesOfBand(work, exponent);
       if (this.#floatsSuffice(values, reduction.error)) return values;
