@@ -172,6 +172,21 @@ describe("a matrix's products on the device", () => {
     const values = solver.compute(sourceOf(drawMatrix([90, 60], "BF16", 5), "BF16"));
     await expect(values).rejects.toThrow("The thread that owns the device of cuda has ended");
   });
+
+  it("are refused, not waited for, where that thread died before they came, and made by the next backend's", async () => {
+    const device = await openLikeCuda(1);
+    const lanes = await openDeviceLanes({ name: "cpu", lanes: 1 });
+    lanes.connect().postMessage(null); // no request: it throws
+    await lanes.death;
+    const matrix = drawMatrix([90, 60], "BF16", 5);
+    const refused = singularValues(device, sourceOf(matrix, "BF16"));
+    await expect(refused).rejects.toThrow("The thread that owns the device of cuda has ended");
+    const next = await openLikeCuda(1);
+    closing.push(() => next.close());
+    await Promise.all([device.close(), lanes.close()]);
+    const expected = await singularValues(await opened(wasm), sourceOf(matrix, "BF16"));
+    expectExact(await singularValues(next, sourceOf(matrix, "BF16")), [...expected]);
+  });
 });
 
 /** Stage one on the device from here on; 640 rows are left to the processor. */

@@ -101,6 +101,11 @@ export class DeviceClient {
   }
 
   #goneError(): Error {
-    return new Error(`The thread that owns the device of ${this.#backend} has ended`);
+    return new Error(goneMessage(this.#backend));
   }
+}
+
+/** Why nothing more comes from a device. */
+export function goneMessage(backend: string): string {
+  return `The thread that owns the device of ${backend} has ended`;
 }

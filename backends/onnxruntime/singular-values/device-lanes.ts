@@ -8,12 +8,21 @@ import type { DeviceOrder, DeviceStart } from "./device-worker.ts";
 export interface DeviceLanes {
   /** A port to one of them, for another thread; taken by turns. */
   connect(): MessagePort;
+  /** Settles when one of the threads has ended before it was asked to: a port need not say so to a thread that is still starting. */
+  readonly death: Promise<void>;
   close(): Promise<void>;
 }
 
+interface Lane {
+  readonly worker: Worker;
+  readonly exit: Promise<void>;
+  isGone: boolean;
+  isStopping: boolean;
+}
+
 interface Lanes {
-  readonly workers: readonly Worker[];
-  readonly exits: readonly Promise<void>[];
+  readonly all: readonly Lane[];
+  readonly death: Promise<void>;
   users: number;
   connections: number;
 }
@@ -28,17 +37,19 @@ export async function openDeviceLanes({
   lanes: count,
 }: Pick<Provider, "name" | "lanes">): Promise<DeviceLanes> {
   await ending.get(name);
-  const lanes = open.get(name) ?? start(name, count);
+  const lanes = running(name) ?? start(name, count);
   open.set(name, lanes);
   lanes.users++;
   let isOpen = true;
   return {
     connect: () => connect(lanes),
+    death: lanes.death,
     async close() {
       if (!isOpen) return;
       isOpen = false;
       lanes.users--;
       if (lanes.users > 0) return;
+      if (open.get(name) !== lanes) return stop(lanes); // one of them has died, and others have taken their place
       open.delete(name);
       const end = stop(lanes).finally(() => ending.delete(name));
       ending.set(name, end);
@@ -47,31 +58,47 @@ export async function openDeviceLanes({
   };
 }
 
+/** Those that are open on a device; null where there are none, or one has died. */
+function running(name: ProviderName): Lanes | null {
+  const lanes = open.get(name);
+  return lanes?.all.some(({ isGone }) => isGone) ? null : (lanes ?? null);
+}
+
 function start(provider: ProviderName, count: number): Lanes {
-  const workers = Array.from({ length: count }, () => {
-    const workerData: DeviceStart = { provider };
-    const worker = new Worker(new URL("./device-worker.js", import.meta.url), { workerData });
-    worker.on("error", () => {}); // whoever waits for it sees its port close
-    worker.unref(); // those that wait for it keep the process alive
-    return worker;
+  const all = Array.from({ length: count }, () => startLane(provider));
+  const death = new Promise<void>((resolve) => {
+    for (const lane of all) void lane.exit.then(() => !lane.isStopping && resolve());
   });
-  const exits = workers.map((worker) => new Promise<void>((resolve) => worker.on("exit", () => resolve())));
-  return { workers, exits, users: 0, connections: 0 };
+  return { all, death, users: 0, connections: 0 };
+}
+
+function startLane(provider: ProviderName): Lane {
+  const workerData: DeviceStart = { provider };
+  const worker = new Worker(new URL("./device-worker.js", import.meta.url), { workerData });
+  worker.on("error", () => {}); // whoever waits for it sees its port close
+  worker.unref(); // those that wait for it keep the process alive
+  const exit = new Promise<void>((resolve) => worker.on("exit", () => resolve()));
+  const lane: Lane = { worker, exit, isGone: false, isStopping: false };
+  void exit.then(() => {
+    lane.isGone = true;
+  });
+  return lane;
 }
 
 function connect(lanes: Lanes): MessagePort {
   const { port1, port2 } = new MessageChannel();
-  const worker = lanes.workers[lanes.connections++ % lanes.workers.length];
+  const lane = lanes.all[lanes.connections++ % lanes.all.length];
   const order: DeviceOrder = { kind: "connect", port: port2 };
-  worker?.postMessage(order, [port2]);
+  lane?.worker.postMessage(order, [port2]);
   return port1;
 }
 
-async function stop({ workers, exits }: Lanes): Promise<void> {
+async function stop({ all }: Lanes): Promise<void> {
   const order: DeviceOrder = { kind: "stop" };
-  for (const worker of workers) {
-    worker.ref();
-    worker.postMessage(order);
+  for (const lane of all) {
+    lane.isStopping = true;
+    lane.worker.ref();
+    lane.worker.postMessage(order);
   }
-  await Promise.all(exits);
+  await Promise.all(all.map(({ exit }) => exit));
 }

@@ -1,8 +1,9 @@
 // The threads that compute singular values with ONNX Runtime: the wasm backend's pool with threads of this driver's own,
 // and those of the device, if any.
-import type { Backend, BackendOptions } from "../../../src/backend.ts";
+import type { Backend, BackendOptions, MatrixSource } from "../../../src/backend.ts";
 import { WasmBackend } from "../../wasm/pool.ts";
 import type { Provider } from "../providers.ts";
+import { goneMessage } from "./device-client.ts";
 import type { DeviceGramOptions } from "./device-gram.ts";
 import { type DeviceLanes, openDeviceLanes } from "./device-lanes.ts";
 import { stageOrder } from "./stage-cost.ts";
@@ -42,23 +43,43 @@ export async function openPool(
       connect: device === null ? null : () => device.connect(),
     },
   );
-  return device === null ? pool : withDevice(pool, { device, stageOrder: deviceOptions.stageOrder });
+  return device === null ? pool : withDevice(pool, { backend, device, stageOrder: deviceOptions.stageOrder });
 }
 
 /** The same pool, which closes its share of the device as well; where stage one is done is part of the numerics. */
 function withDevice(
   pool: WasmBackend,
-  { device, stageOrder }: { readonly device: DeviceLanes; readonly stageOrder: number },
+  {
+    backend,
+    device,
+    stageOrder,
+  }: { readonly backend: string; readonly device: DeviceLanes; readonly stageOrder: number },
 ): Pool {
   const close = async () => {
     await Promise.all([pool.close(), device.close()]);
   };
+  /** What ends the wait for matrices at work: of a promise for all of them each would keep what it waited for. */
+  const waiting = new Set<(error: Error) => void>();
+  let death: Error | null = null;
+  void device.death.then(() => {
+    death = new Error(goneMessage(backend));
+    for (const refuse of waiting) refuse(death);
+  });
+  const singularValues = (matrix: MatrixSource) =>
+    new Promise<Float64Array>((resolve, reject) => {
+      if (death !== null) throw death;
+      waiting.add(reject);
+      pool
+        .singularValues(matrix)
+        .finally(() => waiting.delete(reject))
+        .then(resolve, reject);
+    });
   return {
     name: pool.name,
     version: Number.isFinite(stageOrder) ? `stage${stageOrder}-${pool.version}` : pool.version,
     precision: pool.precision,
     concurrency: pool.concurrency,
-    singularValues: (matrix) => pool.singularValues(matrix),
+    singularValues,
     close,
     [Symbol.asyncDispose]: close,
   };

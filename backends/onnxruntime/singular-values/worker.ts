@@ -32,6 +32,8 @@ const reply = (message: Reply) => port.postMessage(message);
 
 interface Opened {
   readonly solver: HybridSolver;
+  /** Ends the wait for the device, if any. */
+  leave(): void;
   release(): Promise<void>;
 }
 
@@ -43,10 +45,8 @@ async function open(): Promise<Opened> {
   const interrupted = () => Atomics.load(control, CLOSED_WORD) === 1;
   return {
     solver: new HybridSolver(compileKernels().module, products, interrupted, device),
-    async release() {
-      device?.close();
-      await products.release();
-    },
+    leave: () => device?.close(),
+    release: () => products.release(),
   };
 }
 
@@ -100,5 +100,6 @@ async function handle({ solver, release }: Opened, request: MatrixRequest): Prom
 const opening = open();
 let last: Promise<unknown> = opening;
 port.on("message", (request: MatrixRequest) => {
+  if (request.kind === "stop") void opening.then(({ leave }) => leave());
   last = last.then(async () => handle(await opening, request));
 });
