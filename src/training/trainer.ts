@@ -57,8 +57,8 @@ export interface StepReport {
 }
 
 /**
- * Trains the parameters of artifacts: a folder, or what has been read of it. Whoever stops the iteration, by `break` or the signal, can go on with
- * `resume`; on the same machine with the same threads, the result is the same to the bit.
+ * Trains the parameters of artifacts: a folder, or what has been read of it. Whoever stops the iteration, by `break` or
+ * the signal, can go on with `resume`; on the same machine with the same threads, the result is the same to the bit.
  *
  * @example
  * for await (const { step, steps, loss } of trainBatches("artifacts", { batches, out: "run", epochs: 1 }))

@@ -51,6 +51,8 @@ async function work(): Promise<void> {
   for (let client = turns.next(); client !== null && !isStopping; client = turns.next()) {
     const request = client.requests.shift();
     if (request !== undefined) await serve(client, request);
+    // Whoever left meanwhile may have left something on the device after all.
+    if (!connected.has(client) && client.work !== null) device.drop(client.work);
   }
   working = null;
 }

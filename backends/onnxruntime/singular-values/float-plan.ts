@@ -39,6 +39,6 @@ export function stagePlan({ shape }: MatrixHeader, flatness: number): "updates" 
 }
 
 /** Whether the smallest values are so near to zero that small errors matter. */
-export function isNearlySquare([rows, columns]: MatrixHeader["shape"]): boolean {
+function isNearlySquare([rows, columns]: MatrixHeader["shape"]): boolean {
   return Math.max(rows, columns) < OBLONG * Math.min(rows, columns);
 }

@@ -11,7 +11,7 @@ import {
 import { type MatrixHeader, stackEnd } from "../../wasm/singular-values/layout.ts";
 import { blocksElements } from "./blocks.ts";
 import { PAIR } from "./device-graphs.ts";
-import { type FloatPlan, isNearlySquare } from "./float-plan.ts";
+import type { FloatPlan } from "./float-plan.ts";
 import type { Upload } from "./upload.ts";
 
 /** Rows (tall) or columns (wide) that are decoded and multiplied at once; never all of them, which would take as much memory. */
@@ -90,10 +90,10 @@ export interface HybridLayout extends DirectLayout {
   readonly sizeBytes: number;
 }
 
-function depthOf({ shape, dtype }: MatrixHeader, plan: FloatPlan, upload: Upload | null): number {
+function depthOf({ dtype }: MatrixHeader, plan: FloatPlan, upload: Upload | null): number {
   if (upload !== null) return upload.depth;
   if (plan === "none") return dtype === "F64" ? F64_DEPTH : DEPTH;
-  return isNearlySquare(shape) ? CAREFUL_FLOAT_DEPTH : FLOAT_DEPTH;
+  return plan === "updates" ? CAREFUL_FLOAT_DEPTH : FLOAT_DEPTH;
 }
 
 /** Whether rows that come once are needed again: each product of a wide matrix takes part of all, and a second look all of them. */
