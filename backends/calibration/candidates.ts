@@ -5,9 +5,7 @@ import { BackendUnavailableError } from "../../src/errors.ts";
 /** Which backends come into question, and why the others do not. */
 export interface Candidates {
   /** At least one, in the order of the table. */
-  readonly candidates: readonly BackendEntry[];
-  /** The first of them: the only one, or what is taken where it is not worth timing them. */
-  readonly first: BackendEntry;
+  readonly candidates: readonly [BackendEntry, ...BackendEntry[]];
   /** Why the others are none. */
   readonly reasons: readonly string[];
 }
@@ -33,8 +31,7 @@ export async function findCandidates(
     else able.push(entry);
   }
   const quick = able.filter(({ lastResort = false }) => !lastResort);
-  const candidates = quick.length > 0 ? quick : able.slice(0, 1);
-  const [first] = candidates;
+  const [first, ...others] = quick.length > 0 ? quick : able.slice(0, 1);
   if (first === undefined) throw new BackendUnavailableError(`Cannot use any backend: ${reasons.join("; ")}`);
-  return { candidates, first, reasons };
+  return { candidates: [first, ...others], reasons };
 }

@@ -25,7 +25,7 @@ export interface Calibration {
 
 /**
  * Floating-point operations of singular values, in all, from which on a calibration is worth its seconds: one
- * processor takes some 20 s for them, and matrices of models so small gain at most a third.
+ * processor takes some 20 s for them, and of models so small ONNX Runtime's products save a tenth on it.
  */
 export const WORTH_CALIBRATING_FLOPS = 5e11;
 

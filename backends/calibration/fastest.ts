@@ -54,7 +54,8 @@ export async function openFastest(
   options: FastestOptions,
 ): Promise<{ readonly backend: Backend; readonly notes: readonly string[] }> {
   const { flops = Infinity } = options;
-  const { candidates, first, reasons } = await findCandidates(entries, options);
+  const { candidates, reasons } = await findCandidates(entries, options);
+  const [first] = candidates;
   if (candidates.length === 1) {
     const backend = await first.open(options);
     return { backend, notes: [...reasons, `auto took the backend ${first.name}`] };
@@ -84,11 +85,11 @@ export async function findFastest(
   entries: readonly BackendEntry[],
   options: FastestOptions & { readonly calibrate: boolean },
 ): Promise<FastestBackend> {
-  const { candidates, first } = await findCandidates(entries, options);
+  const { candidates } = await findCandidates(entries, options);
   const names = candidates.map(({ name }) => name);
   if (candidates.length === 1) {
     const why = "there is no other to choose from";
-    return { candidates: names, backend: first.name, calibration: null, why };
+    return { candidates: names, backend: candidates[0].name, calibration: null, why };
   }
   const file = fileOf(candidates, options);
   if (!options.calibrate) return describeFastest(names, await file.read(), null);

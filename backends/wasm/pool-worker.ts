@@ -17,6 +17,7 @@ import {
   slotBytes,
   type WorkerStart,
 } from "./protocol.ts";
+import { triesFloats } from "./singular-values/layout.ts";
 import type { SvdAnswer, SvdStep } from "./svd/worker.ts";
 
 interface Job {
@@ -132,7 +133,8 @@ export class PoolWorker {
         this.#job = { number, resolve, reject, again };
       });
       const { shape, dtype, rereadable = false } = matrix;
-      this.#entrance?.words.begin(this.#precision === "fast" && dtype !== "F64");
+      // The thread says so itself once it comes to the matrix; until then the pool asks.
+      this.#entrance?.words.begin(triesFloats(this.#precision, matrix));
       this.#post({ kind: "begin", job: number, header: { shape, dtype, rereadable } });
       return await Promise.race([values, this.#feed(matrix, number).then(() => values)]);
     } finally {

@@ -5,6 +5,7 @@ import {
   floatPlan,
   stagePlan,
 } from "../../backends/onnxruntime/singular-values/float-plan.ts";
+import { gramFlatness, setDiagonal } from "../../backends/onnxruntime/singular-values/gram.ts";
 import { isHeld, layOutHybrid } from "../../backends/onnxruntime/singular-values/layout.ts";
 import { uploadOf } from "../../backends/onnxruntime/singular-values/upload.ts";
 import { instantiateKernels } from "../../backends/wasm/kernels.ts";
@@ -67,6 +68,20 @@ describe("floatPlan() and stagePlan()", () => {
       if (square) expect(stagePlan(square, flatness)).toBe(plan);
       if (oblong) expect(stagePlan(oblong, flatness)).toBe("all");
     }
+  });
+});
+
+describe("gramFlatness()", () => {
+  it("is n tr(G^2) / tr(G)^2, by what the probe's signs became", () => {
+    const layout = layOutHybrid({ shape: [50, 50], dtype: "BF16", rereadable: true }, kernels, "updates");
+    const memory = new ArrayBuffer(layout.sizeBytes);
+    // Of a diagonal matrix each sign is multiplied by its element.
+    const elements = Float64Array.from({ length: 50 }, (_, i) => 1 + (i % 7));
+    new Float64Array(memory, layout.lengths, 50).set(elements);
+    new Float64Array(memory, layout.image, 50).set(elements.map((x, i) => (i % 2 === 0 ? x : -x)));
+    setDiagonal({ memory, layout });
+    const sum = (of: (x: number) => number) => elements.reduce((total, x) => total + of(x), 0);
+    expect(gramFlatness({ memory, layout })).toBeCloseTo((50 * sum((x) => x * x)) / sum((x) => x) ** 2, 12);
   });
 });
 

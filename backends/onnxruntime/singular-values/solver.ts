@@ -342,8 +342,10 @@ export class HybridSolver {
     let begun: Begun | null = null;
     if (floatProducts !== null && (plan === "updates" || plan === "all")) {
       const device = this.#device?.client ?? null;
-      const flat = plan === "all" && device === null ? stagePlan(work.header, gramFlatness(place)) : plan;
-      const stage = { plan: flat, products, floatProducts, device };
+      // The matrix that a device keeps is of floats in any case.
+      const isChosen = plan === "all" && device === null;
+      const followed = isChosen ? stagePlan(work.header, gramFlatness(place)) : plan;
+      const stage = { plan: followed, products, floatProducts, device };
       const reduction = await reduceFloatsToBand(place, stage, exponent);
       const values = this.#valuesOfBand(work, exponent);
       if (this.#floatsSuffice(values, reduction.error)) return values;

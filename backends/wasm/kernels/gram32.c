@@ -19,12 +19,7 @@ static NOINLINE void tile_add_floats(const float *a, const float *b, double *c, 
     v128_t c10 = ZERO, c11 = ZERO, c12 = ZERO, c13 = ZERO;
     const float *stop = end - a < CHUNK * 8 ? end : a + CHUNK * 8;
     do {
-      v128_t a0 = LOAD(a), a1 = LOAD(a + 4);
-      { v128_t x = SPLAT_FLOAT(b);     c00 = FMA_FLOATS(a0, x, c00); c10 = FMA_FLOATS(a1, x, c10); } KEEP_ORDER;
-      { v128_t x = SPLAT_FLOAT(b + 1); c01 = FMA_FLOATS(a0, x, c01); c11 = FMA_FLOATS(a1, x, c11); } KEEP_ORDER;
-      { v128_t x = SPLAT_FLOAT(b + 2); c02 = FMA_FLOATS(a0, x, c02); c12 = FMA_FLOATS(a1, x, c12); } KEEP_ORDER;
-      { v128_t x = SPLAT_FLOAT(b + 3); c03 = FMA_FLOATS(a0, x, c03); c13 = FMA_FLOATS(a1, x, c13); }
-      KEEP_POINTERS(a, b);
+      TILE_TURN_FLOATS
       a += 8;
       b += 8;
     } while (a < stop);

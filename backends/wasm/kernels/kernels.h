@@ -44,6 +44,16 @@ typedef v128_t pair;  // two doubles
 #define FMA_FLOATS(a, b, c) wasm_f32x4_add(c, wasm_f32x4_mul(a, b))
 #endif
 
+// One turn of a product of floats: adds eight rows of a, packed, times half a panel of b to the sums c00 .. c13. The loops
+// around it step both by a panel.
+#define TILE_TURN_FLOATS                                                                                               \
+  v128_t a0 = LOAD(a), a1 = LOAD(a + 4);                                                                               \
+  { v128_t x = SPLAT_FLOAT(b);     c00 = FMA_FLOATS(a0, x, c00); c10 = FMA_FLOATS(a1, x, c10); } KEEP_ORDER;           \
+  { v128_t x = SPLAT_FLOAT(b + 1); c01 = FMA_FLOATS(a0, x, c01); c11 = FMA_FLOATS(a1, x, c11); } KEEP_ORDER;           \
+  { v128_t x = SPLAT_FLOAT(b + 2); c02 = FMA_FLOATS(a0, x, c02); c12 = FMA_FLOATS(a1, x, c12); } KEEP_ORDER;           \
+  { v128_t x = SPLAT_FLOAT(b + 3); c03 = FMA_FLOATS(a0, x, c03); c13 = FMA_FLOATS(a1, x, c13); }                       \
+  KEEP_POINTERS(a, b);
+
 static inline double sum2(pair v) { return wasm_f64x2_extract_lane(v, 0) + wasm_f64x2_extract_lane(v, 1); }
 static inline int min_int(int a, int b) { return a < b ? a : b; }
 

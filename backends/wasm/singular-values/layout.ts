@@ -1,4 +1,5 @@
 // Where things lie in a worker's WebAssembly memory while it works on one matrix. Plain arithmetic, no memory touched.
+import type { Precision } from "../../../src/backend.ts";
 import { MatrixError } from "../../../src/errors.ts";
 import { floatDTypeBytes, type MatrixDType } from "../../../src/tensor/dtype.ts";
 import type { Kernels } from "../kernels.ts";
@@ -17,6 +18,11 @@ export interface MatrixHeader {
   readonly dtype: MatrixDType;
   /** Whether its rows can be asked for a second time; when not, they are held as long as they may be needed. */
   readonly rereadable: boolean;
+}
+
+/** Whether the Gram matrix of a matrix is made of float products at first. */
+export function triesFloats(precision: Precision, { dtype }: Pick<MatrixHeader, "dtype">): boolean {
+  return precision === "fast" && dtype !== "F64";
 }
 
 /** Sizes of one matrix and the byte addresses of its parts. */

@@ -7,7 +7,7 @@ import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../kernels.ts";
 import { isDirect, isDirectInFloats, reduceDirectly, reduceMeasured, startProbe } from "./direct.ts";
 import { floatGramError, floatGramSuffices, gramSuffices } from "./guard.ts";
-import { DEPTH, type Layout, layOut, type MatrixHeader } from "./layout.ts";
+import { DEPTH, type Layout, layOut, type MatrixHeader, triesFloats } from "./layout.ts";
 import { exponentOf, factorFor, firstExponent, largestMagnitude } from "./scaling.ts";
 import { reduceToBand } from "./stage-one.ts";
 import { gramStep } from "./steps.ts";
@@ -98,8 +98,8 @@ export class Solver {
     return true;
   }
 
-  #targetOf({ dtype }: MatrixHeader): Target {
-    return this.#precision === "fast" && dtype !== "F64" ? "floats" : "gram";
+  #targetOf(header: MatrixHeader): Target {
+    return triesFloats(this.#precision, header) ? "floats" : "gram";
   }
 
   /** Takes the next bytes, cut anywhere. Throws MatrixError at NaN and Infinity, RangeError at bytes past its end. */
