@@ -5,7 +5,7 @@ import { BackendUnavailableError, UsageError } from "../../src/errors.ts";
 import { PROVIDERS, type Provider, providerAvailability } from "./providers.ts";
 
 // Counts up whenever this driver's numbers may change for another reason than the runtime and the kernels.
-const DRIVER_VERSION = "3";
+const DRIVER_VERSION = "4";
 
 export const cpu: BackendEntry = entryOf(PROVIDERS.cpu);
 export const cuda: BackendEntry = entryOf(PROVIDERS.cuda);

@@ -63,7 +63,7 @@ export class WasmBackend implements Backend {
     this.#thread = thread;
     this.#helpers = thread.helps && canShareMemory() ? Math.min(threads - 1, MAX_HELPERS) : 0;
     const build = `${KERNELS_SOURCE_SHA256.slice(0, 12)}${compileKernels().roundsOnce ? "-fma" : ""}`;
-    this.version = `2-${build}${precision === "fast" ? "-f32" : ""}`;
+    this.version = `3-${build}${precision === "fast" ? "-f32" : ""}`;
   }
 
   async singularValues(matrix: MatrixSource): Promise<Float64Array> {

@@ -46,9 +46,14 @@ export function testFast(entry: BackendEntry, { shapes, order }: FastCases): voi
       }
     }
 
-    it("computes F64 as exact does, bit for bit", async () => {
-      const [actual, expected] = await both(() => sourceOf(drawMatrix([80, 60], "F64", 32), "F64"));
-      expect(actual).toEqual(expected);
+    it("computes F64, and small squares, as exact does, bit for bit", async () => {
+      for (const [shape, dtype] of [
+        [[80, 60], "F64"],
+        [[1100, 1100], "BF16"],
+      ] as const) {
+        const [actual, expected] = await both(() => sourceOf(drawMatrix(shape, dtype, 32), dtype));
+        expect(actual).toEqual(expected);
+      }
     });
 
     for (const decades of [2, 4, 6, 8, 12]) {

@@ -20,11 +20,11 @@ testBackend(wasm);
 testBackend(wasm, "fast");
 testFast(wasm, {
   shapes: [
-    [576, 576],
+    [648, 576],
     [600, 190],
     [190, 601],
     [350, 301],
-    [801, 800],
+    [1541, 1537],
     [950, 801],
   ],
   order: 200,

@@ -4,8 +4,14 @@
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../../wasm/kernels.ts";
 import { reduceDirectly, reduceMeasured, startProbe } from "../../wasm/singular-values/direct.ts";
-import { type FloatGramError, floatGramSuffices, gramSuffices } from "../../wasm/singular-values/guard.ts";
+import {
+  type FloatGramError,
+  floatGramSuffices,
+  gramSuffices,
+  isOblong,
+} from "../../wasm/singular-values/guard.ts";
 import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
+import { type Outlook, outlookOf } from "../../wasm/singular-values/noise-floor.ts";
 import {
   exponentOf,
   factorFor,
@@ -24,7 +30,7 @@ import {
 import { ALONE, chaseBulges } from "../../wasm/singular-values/team.ts";
 import type { DeviceGram } from "./device-gram.ts";
 import { PAIR } from "./device-graphs.ts";
-import { type FloatPlan, floatPlan, stagePlan } from "./float-plan.ts";
+import { type FloatPlan, floatPlan, STAGE_SPREAD, stagePlan } from "./float-plan.ts";
 import {
   addFloatGram,
   addGram,
@@ -59,6 +65,10 @@ interface Work {
   arrived: number;
   /** Rows in the area of undecoded bytes are multiplied by 2^-exponent; null until the first value that is not 0. */
   exponent: number | null;
+  /** Rows (tall) or columns (wide) that have been folded in. */
+  lines: number;
+  /** Of float products that are being added up by the processor. */
+  outlook: Outlook;
 }
 
 /** Rows (tall) or columns (wide) that are folded in. */
@@ -139,6 +149,8 @@ export class HybridSolver {
       outside: before?.outside ?? (isHeld(header) && layout.held === null ? new Uint8Array(sizeBytes) : null),
       arrived: 0,
       exponent: firstExponent(header, floats),
+      lines: 0,
+      outlook: floats && upload === null && !isOblong(header.shape) ? "open" : "good",
     };
   }
 
@@ -181,7 +193,7 @@ export class HybridSolver {
     if (layout.wide) await this.#foldColumns(work);
     else if (layout.m % layout.depth > 0) await this.#fold(work, layout.m % layout.depth);
     await this.#device?.settle(this.#workplace(work));
-    const values = work.plan === "none" ? await this.#fromGram(work) : await this.#fromFloatGram(work);
+    const values = await this.#values(work);
     if (values !== null) return values;
     if (work.plan === "none" || this.#device !== null) return this.#handOver(work);
     this.#work = this.#workOn(header, "none", work);
@@ -272,6 +284,7 @@ export class HybridSolver {
   /** Folds in the `depth` rows (tall) or columns (wide) that stand in the area of undecoded bytes. */
   async #fold(work: Work, depth: number): Promise<void> {
     const { layout, plan, upload } = work;
+    if (work.outlook === "poor") return;
     const factor = await this.#factor(work, layout.n * depth);
     const { floatProducts, products } = this.#products;
     const place = this.#workplace(work);
@@ -281,8 +294,11 @@ export class HybridSolver {
     }
     if (this.#device !== null && upload !== null)
       await this.#device.add(place, upload, { dtype: work.header.dtype, depth, factor });
-    else if (plan !== "none" && floatProducts !== null) await addFloatGram(place, floatProducts, depth);
-    else {
+    else if (plan !== "none" && floatProducts !== null) {
+      await addFloatGram(place, floatProducts, depth);
+      work.lines += depth;
+      if (work.outlook === "open") work.outlook = this.#outlook(work);
+    } else {
       this.#decode(work, { depth, factor });
       await addGram(place, products, depth);
     }
@@ -320,6 +336,11 @@ export class HybridSolver {
   }
 
   /** The values, or null when they may be too coarse. */
+  async #values(work: Work): Promise<Float64Array<ArrayBuffer> | null> {
+    if (work.outlook === "poor") return null;
+    return work.plan === "none" ? this.#fromGram(work) : this.#fromFloatGram(work);
+  }
+
   async #fromGram(work: Work): Promise<Float64Array<ArrayBuffer> | null> {
     const exponent = this.#normalize(work);
     if (exponent === null) return new Float64Array(work.layout.n);
@@ -356,6 +377,27 @@ export class HybridSolver {
     return this.#floatsSuffice(values, gram) ? values : null;
   }
 
+  /** What is to be expected of float products by the rows so far. */
+  #outlook(work: Work): Outlook {
+    const { lines, layout } = work;
+    const { n, m, width, blocks } = layout;
+    const gram = new Float64Array(this.#memory.buffer, blocks);
+    return outlookOf(
+      {
+        lines,
+        m,
+        n,
+        element: (row, column) => gram[row * width + column] ?? 0,
+        spread: () => {
+          const place = this.#workplace(work);
+          setDiagonal(place);
+          return gramError(place, 0).spread;
+        },
+      },
+      STAGE_SPREAD,
+    );
+  }
+
   #floatsSuffice(values: Float64Array, error: FloatGramError): boolean {
     return floatGramSuffices(values, error, this.#device === null ? undefined : DEVICE_TOLERANCE);
   }
@@ -386,6 +428,7 @@ export class HybridSolver {
       const error = reduceMeasured(place, { floats, exponent });
       const values = rootsOf(tridiagonalEigenvalues(this.#kernels, place.memory, work.layout), exponent);
       if (this.#floatsSuffice(values, error)) return values;
+      if (!this.#floatsSuffice(values, gramError(place, exponent))) return null;
     }
     return null;
   }

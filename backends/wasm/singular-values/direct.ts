@@ -1,15 +1,12 @@
 // Small orders: the Gram matrix to tridiagonal form at once, without a band between (kernels/tridiagonal.c). In doubles, or in
 // floats with the error measured of all that was done since the matrix's bytes.
 import type { Kernels } from "../kernels.ts";
-import { type FloatGramError, spreadOf } from "./guard.ts";
+import { type FloatGramError, isOblong, spreadOf } from "./guard.ts";
 
 /** Below this order it takes less than by way of a band; from it on several threads share that way. */
 const DOUBLES_ORDER = 768;
 /** Up to this order half the matrix in floats, 5 MB, is left to stay near the processor. */
 export const FLOATS_ORDER = 1536;
-/** Sides in this proportion keep the smallest values away from zero, where the errors of floats are too large. */
-const OBLONG = 9 / 8;
-
 /** A share of the noise's own elements: as long as the rest of a matrix is no larger, its errors are small enough. */
 const ROOM = 16;
 /** As long as the rest's squares shrink faster than this from panel to panel, large values are being split off. */
@@ -49,9 +46,8 @@ export function isDirect(order: number): boolean {
 }
 
 /** Whether that is tried in floats, where `fast` is asked for. */
-export function isDirectInFloats([rows, columns]: readonly [rows: number, columns: number]): boolean {
-  const n = Math.min(rows, columns);
-  return n <= FLOATS_ORDER && Math.max(rows, columns) >= OBLONG * n;
+export function isDirectInFloats(shape: readonly [rows: number, columns: number]): boolean {
+  return Math.min(...shape) <= FLOATS_ORDER && isOblong(shape);
 }
 
 /** Bytes from `lower` on. */

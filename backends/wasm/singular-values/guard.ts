@@ -82,6 +82,33 @@ export function floatGramSuffices(
   return common + Math.sqrt(deviation) <= tolerance * sum;
 }
 
+/** Sides in this proportion keep the smallest values away from zero, where small errors of their squares matter. */
+const OBLONG = 9 / 8;
+
+export function isOblong([rows, columns]: readonly [rows: number, columns: number]): boolean {
+  return Math.max(rows, columns) >= OBLONG * Math.min(rows, columns);
+}
+
+/** Most of the spread over the noise's floor; docs/decisions/0010 has the measurements. */
+const PROMISING = 9e-9;
+
+/**
+ * Whether {@link floatGramSuffices} is likely to pass a square matrix, asked before its values are known. The smallest
+ * values of a square matrix are arbitrarily near zero, and how near is chance. That of being refused grows with the spread over the
+ * noise's floor; at this limit it is about a third.
+ *
+ * @param floor - see noise-floor.ts, in the units of the spread.
+ */
+export function floatsArePromising({
+  spread,
+  floor,
+}: {
+  readonly spread: number;
+  readonly floor: number;
+}): boolean {
+  return spread <= PROMISING * floor;
+}
+
 function tailOf(values: Float64Array): Float64Array {
   return values.subarray(Math.floor(values.length * (1 - TAIL)));
 }

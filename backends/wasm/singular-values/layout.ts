@@ -4,6 +4,7 @@ import { MatrixError } from "../../../src/errors.ts";
 import { floatDTypeBytes, type MatrixDType } from "../../../src/tensor/dtype.ts";
 import type { Kernels } from "../kernels.ts";
 import { type DirectLayout, directBytes, isDirect, isDirectInFloats, placeDirect } from "./direct.ts";
+import { isOblong } from "./guard.ts";
 
 /** Rows (tall) or columns (wide) that are packed and processed at once: part of the numerics. */
 export const DEPTH = 256;
@@ -20,9 +21,15 @@ export interface MatrixHeader {
   readonly rereadable: boolean;
 }
 
+/** Squares below this order gain less by float products than they risk: where these are refused, the work is done twice. */
+const SQUARE_ORDER = 1536;
+
 /** Whether the Gram matrix of a matrix is made of float products at first. */
-export function triesFloats(precision: Precision, { dtype }: Pick<MatrixHeader, "dtype">): boolean {
-  return precision === "fast" && dtype !== "F64";
+export function triesFloats(
+  precision: Precision,
+  { shape, dtype }: Pick<MatrixHeader, "shape" | "dtype">,
+): boolean {
+  return precision === "fast" && dtype !== "F64" && (isOblong(shape) || Math.min(...shape) >= SQUARE_ORDER);
 }
 
 /** Sizes of one matrix and the byte addresses of its parts. */

@@ -5,9 +5,17 @@
 import type { Precision } from "../../../src/backend.ts";
 import { floatDTypeBytes } from "../../../src/tensor/dtype.ts";
 import { DTYPE_NUMBER, instantiateKernels, type Kernels } from "../kernels.ts";
-import { isDirect, isDirectInFloats, reduceDirectly, reduceMeasured, startProbe } from "./direct.ts";
-import { floatGramError, floatGramSuffices, gramSuffices } from "./guard.ts";
+import {
+  type Direct,
+  isDirect,
+  isDirectInFloats,
+  reduceDirectly,
+  reduceMeasured,
+  startProbe,
+} from "./direct.ts";
+import { type FloatGramError, floatGramError, floatGramSuffices, gramSuffices, isOblong } from "./guard.ts";
 import { DEPTH, type Layout, layOut, type MatrixHeader, triesFloats } from "./layout.ts";
+import { type Outlook, outlookOf } from "./noise-floor.ts";
 import { exponentOf, factorFor, firstExponent, largestMagnitude } from "./scaling.ts";
 import { reduceToBand } from "./stage-one.ts";
 import { gramStep } from "./steps.ts";
@@ -32,6 +40,10 @@ interface Work {
   folded: number;
   /** What has been folded in was multiplied by 2^-exponent first; null until the first value that is not 0. */
   exponent: number | null;
+  /** Rows (tall) or columns (wide) that have been folded in. */
+  lines: number;
+  /** Of float products that are being added up. */
+  outlook: Outlook;
 }
 
 /** Owns one WebAssembly memory and keeps it from matrix to matrix: `begin`, `append` until all rows are in, `finish`. */
@@ -46,7 +58,7 @@ export class Solver {
 
   /**
    * @param module - the compiled kernels, the shared build where the team's memory is shared.
-   * @param precision - with `fast`, matrices of other types than F64 are tried in float32 products first.
+   * @param precision - with `fast`, matrices are tried in float32 products first where `triesFloats` says so.
    * @param interrupted - asked every few milliseconds; once true, the work in progress throws an Error.
    * @param team - who does the large steps.
    */
@@ -81,6 +93,8 @@ export class Solver {
       arrived: 0,
       folded: 0,
       exponent: null,
+      lines: 0,
+      outlook: "good",
     };
     this.#aim(this.#work, target);
     this.#team.begin(target === "floats");
@@ -129,7 +143,7 @@ export class Solver {
     for (;;) {
       this.#foldRest(work);
       if (work.target === "triangle") return this.#fromTriangle(work);
-      const values = this.#fromGram(work);
+      const values = work.outlook === "poor" ? null : this.#fromGram(work);
       if (values !== null) return values;
       this.#aim(work, work.target === "floats" ? "gram" : "triangle");
       if (work.target === "gram") this.#team.restart(false); // nobody can help with a triangle
@@ -150,6 +164,8 @@ export class Solver {
     const { square, ld, order, n, lengths, signs, product } = work.layout;
     work.target = target;
     work.folded = 0;
+    work.lines = 0;
+    work.outlook = target === "floats" && !isOblong(work.header.shape) ? "open" : "good";
     work.exponent = firstExponent(work.header, target === "floats");
     this.#kernels.clear(square, ld * order);
     if (target !== "floats") return;
@@ -200,11 +216,12 @@ export class Solver {
     const block = Math.min(work.layout.blockBytes, work.arrived - work.folded);
     const k = block / rowBytes;
     const address = blockAt(work);
+    work.folded += block;
+    if (work.outlook === "poor") return;
     const factor = this.#factor(work, address, k * n);
     if (work.target === "floats") this.#kernels.packRowsFloats(address, work.dtype, n, k, factor, packed);
     else this.#kernels.packRows(address, work.dtype, n, k, factor, packed);
     this.#foldPacked(work, k);
-    work.folded += block;
   }
 
   /** Folds in what has arrived and is not folded in yet; all of a wide matrix. */
@@ -215,7 +232,7 @@ export class Solver {
       return;
     }
     const factor = this.#factor(work, raw, n * m);
-    for (let k0 = 0; k0 < m; k0 += DEPTH) {
+    for (let k0 = 0; k0 < m && work.outlook !== "poor"; k0 += DEPTH) {
       this.#checkInterrupted();
       const k = Math.min(DEPTH, m - k0);
       if (work.target === "floats") {
@@ -227,12 +244,15 @@ export class Solver {
     }
   }
 
-  #foldPacked({ target, layout }: Work, k: number): void {
+  #foldPacked(work: Work, k: number): void {
+    const { target, layout } = work;
     const { n, packed, square, order, columns, lengths, signs, product, scratch } = layout;
     switch (target) {
       case "floats":
         this.#team.run(this.#kernels, gramStep("gramFloats", layout, { depth: k, kernels: this.#kernels }));
         this.#kernels.probeAdd(packed, n, k, signs, scratch, product, lengths);
+        work.lines += k;
+        if (work.outlook === "open") work.outlook = this.#outlook(work);
         return;
       case "gram":
         this.#team.run(this.#kernels, gramStep("gram", layout, { depth: k, kernels: this.#kernels }));
@@ -247,61 +267,108 @@ export class Solver {
 
   /** The values, or null when they may be too coarse. */
   #fromGram(work: Work): Float64Array<ArrayBuffer> | null {
-    const kernels = this.#kernels;
-    const { target, layout, header } = work;
-    const { n, order, ld, square } = layout;
-    const floats = target === "floats";
-    if (floats) kernels.setDiagonal(square, n, ld, layout.lengths);
-    const max = kernels.gramMax(square, n, ld);
+    const { n, order, ld, square, lengths } = work.layout;
+    const floats = work.target === "floats";
+    if (floats) this.#kernels.setDiagonal(square, n, ld, lengths);
+    const max = this.#kernels.gramMax(square, n, ld);
     if (max === 0) return new Float64Array(n);
     const half = Math.floor(exponentOf(max) / 2); // an even power of two: its root is one as well
-    if (floats && isDirectInFloats(header.shape)) {
-      const values = this.#directly(work, { half, floats });
-      if (values !== null) return values;
-    }
-    return isDirect(order) ? this.#directly(work, { half, floats: false }) : this.#byBand(work, half);
+    if (floats) return this.#fromFloatGram(work, half);
+    const values = isDirect(order) ? this.#directly(work, half) : this.#byBand(work, half);
+    return gramSuffices(values) ? values : null;
   }
 
-  /** The same for small orders, the tridiagonal form in doubles or in floats; the Gram matrix is left as it is. */
-  #directly(
-    { target, layout, exponent }: Work,
-    { half, floats }: { readonly half: number; readonly floats: boolean },
-  ): Float64Array<ArrayBuffer> | null {
-    const kernels = this.#kernels;
-    const { order, ld, square, lower, lowerLd, signs, product } = layout;
+  /** The same from float products: null as soon as they are seen not to suffice. */
+  #fromFloatGram(work: Work, half: number): Float64Array<ArrayBuffer> | null {
+    const { header, layout } = work;
+    let rough: Float64Array | null = null;
+    if (isDirectInFloats(header.shape)) {
+      const { values, error } = this.#measuredDirectly(work, { half, floats: true });
+      if (floatGramSuffices(values, error)) return values;
+      rough = values;
+    }
+    const gram = this.#gramError(work, work.exponent ?? 0);
+    if (rough !== null && !floatGramSuffices(rough, gram)) return null;
+    if (isDirect(layout.order)) {
+      const { values, error } = this.#measuredDirectly(work, { half, floats: false });
+      return floatGramSuffices(values, error) ? values : null;
+    }
+    const values = this.#byBand(work, half);
+    return floatGramSuffices(values, gram) ? values : null;
+  }
+
+  /** Mirrors the Gram matrix, which is 4^-exponent times what it stands for, and compares it to the probe. */
+  #gramError({ layout }: Work, exponent: number): FloatGramError {
+    const { n, ld, square, signs, product, turnedImage } = layout;
     const { buffer: memory } = this.#memory;
-    const scaled = half + (exponent ?? 0);
-    const factor = 2 ** (-2 * half);
-    const direct = { kernels, memory, layout, checkInterrupted: () => this.#checkInterrupted() };
-    kernels.panelsToLower(square, ld, order, factor, lower, lowerLd);
-    if (target === "gram") {
-      reduceDirectly(direct);
-      const values = rootsOf(tridiagonalEigenvalues(kernels, memory, layout), scaled);
-      return gramSuffices(values) ? values : null;
-    }
-    startProbe(direct, { signs, image: product, factor });
-    const error = reduceMeasured(direct, { floats, exponent: scaled });
-    const values = rootsOf(tridiagonalEigenvalues(kernels, memory, layout), scaled);
-    return floatGramSuffices(values, error) ? values : null;
+    const ex = new Float64Array(memory, turnedImage, n);
+    ex.set(new Float64Array(memory, product, n));
+    this.#kernels.gramMirror(square, n, ld);
+    this.#kernels.probeResidual(square, n, ld, signs, turnedImage);
+    return floatGramError(new Float64Array(memory, signs, n), ex, exponent);
   }
 
-  /** The same by way of a band. */
-  #byBand({ target, layout, exponent }: Work, half: number): Float64Array<ArrayBuffer> | null {
-    const kernels = this.#kernels;
-    const { n, order, ld, square, signs, product } = layout;
-    kernels.gramMirror(square, n, ld);
-    if (target === "floats") kernels.probeResidual(square, n, ld, signs, product);
-    kernels.scale(square, ld * order, 2 ** (-2 * half));
+  /** What is to be expected of float products by the rows so far. */
+  #outlook(work: Work): Outlook {
+    const { layout, lines } = work;
+    const { n, m, ld, square, lengths } = layout;
+    const gram = new Float64Array(this.#memory.buffer, square);
+    return outlookOf({
+      lines,
+      m,
+      n,
+      element: (row, column) => gram[4 * (Math.floor(row / 4) * ld + column) + (row % 4)] ?? 0,
+      spread: () => {
+        this.#kernels.setDiagonal(square, n, ld, lengths);
+        return this.#gramError(work, 0).spread;
+      },
+    });
+  }
 
-    const team = this.#team;
+  /** The values of a small order; the Gram matrix is left as it is. */
+  #directly(work: Work, half: number): Float64Array<ArrayBuffer> {
+    const direct = this.#toLower(work, half);
+    reduceDirectly(direct);
+    return this.#tridiagonalValues(work, half);
+  }
+
+  /** The same with the error measured since the matrix's bytes, the tridiagonal form in doubles or in floats. */
+  #measuredDirectly(work: Work, { half, floats }: { readonly half: number; readonly floats: boolean }) {
+    const { signs, product } = work.layout;
+    const direct = this.#toLower(work, half);
+    startProbe(direct, { signs, image: product, factor: 2 ** (-2 * half) });
+    const error = reduceMeasured(direct, { floats, exponent: half + (work.exponent ?? 0) });
+    return { values: this.#tridiagonalValues(work, half), error };
+  }
+
+  /** Copies the Gram matrix, scaled, to where small orders are reduced. */
+  #toLower({ layout }: Work, half: number): Direct {
+    const kernels = this.#kernels;
+    const { order, ld, square, lower, lowerLd } = layout;
+    kernels.panelsToLower(square, ld, order, 2 ** (-2 * half), lower, lowerLd);
+    return {
+      kernels,
+      memory: this.#memory.buffer,
+      layout,
+      checkInterrupted: () => this.#checkInterrupted(),
+    };
+  }
+
+  #tridiagonalValues({ layout, exponent }: Work, half: number): Float64Array<ArrayBuffer> {
+    const eigenvalues = tridiagonalEigenvalues(this.#kernels, this.#memory.buffer, layout);
+    return rootsOf(eigenvalues, half + (exponent ?? 0));
+  }
+
+  /** The values by way of a band; the Gram matrix is lost. */
+  #byBand({ target, layout, exponent }: Work, half: number): Float64Array<ArrayBuffer> {
+    const kernels = this.#kernels;
+    const { n, order, ld, square } = layout;
+    if (target === "gram") kernels.gramMirror(square, n, ld); // that of floats has been mirrored for its error
+    kernels.scale(square, ld * order, 2 ** (-2 * half));
     const check = () => this.#checkInterrupted();
-    reduceToBand(team, kernels, layout, check);
-    team.chaseBulges(kernels, layout, check);
-    const values = rootsOf(bandEigenvalues(kernels, this.#memory.buffer, layout), half + (exponent ?? 0));
-    if (target === "gram") return gramSuffices(values) ? values : null;
-    const x = new Float64Array(this.#memory.buffer, signs, n);
-    const ex = new Float64Array(this.#memory.buffer, product, n);
-    return floatGramSuffices(values, floatGramError(x, ex, exponent ?? 0)) ? values : null;
+    reduceToBand(this.#team, kernels, layout, check);
+    this.#team.chaseBulges(kernels, layout, check);
+    return rootsOf(bandEigenvalues(kernels, this.#memory.buffer, layout), half + (exponent ?? 0));
   }
 
   #fromTriangle({ layout, exponent }: Work): Float64Array<ArrayBuffer> {
