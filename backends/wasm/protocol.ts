@@ -7,7 +7,7 @@ import type { MatrixHeader } from "./singular-values/layout.ts";
 import type { SvdAnswer, SvdStep } from "./svd/worker.ts";
 
 export const SLOTS = 2;
-export const SLOT_BYTES = 2 ** 20;
+export const SLOT_BYTES = 2 ** 19;
 /** Index of the word that is 1 once the backend is closed. */
 export const CLOSED_WORD = 0;
 const SLOTS_AT = 64;

@@ -170,6 +170,8 @@ function place(header: MatrixHeader, kernels: Kernels, { plan, upload, holds }: 
   const rounded = Math.ceil((raw + 8 * smallLd * smallOrder) / 64) * 64;
   const reducedEnd = isSmall ? raw + directBytes(kernels, order) : rounded;
   take(Math.max(0, reducedEnd + (plan === "all" ? 4 * blocksDoubles : 0) - end));
+  // What a reduction by way of a band has beside the matrix.
+  const ofBand = (bytes: number) => take(isSmall ? 0 : bytes);
   const vector = () => take(floats ? 8 * order : 0);
   const layout = {
     n,
@@ -189,13 +191,13 @@ function place(header: MatrixHeader, kernels: Kernels, { plan, upload, holds }: 
     panels: raw,
     ...direct,
     rounded,
-    band: take(8 * bandDoubles),
+    band: ofBand(8 * bandDoubles),
     bandDoubles,
-    workspace: take(8 * Math.max(kernels.sharesAt(order), kernels.bandWorkspace(smallOrder))),
-    reflectors: take(8 * order * half),
-    products: take(8 * order * half),
-    left: take(16 * order * half),
-    right: take(16 * order * half),
+    workspace: ofBand(8 * Math.max(kernels.sharesAt(order), kernels.bandWorkspace(smallOrder))),
+    reflectors: ofBand(8 * order * half),
+    products: ofBand(8 * order * half),
+    left: ofBand(16 * order * half),
+    right: ofBand(16 * order * half),
     diagonal: take(8 * n),
     beside: take(8 * n),
     lengths: vector(),

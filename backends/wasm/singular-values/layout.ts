@@ -116,10 +116,11 @@ function place(
   const order = Math.ceil(n / kernels.bandWidth()) * kernels.bandWidth();
   const ld = order + 8; // no power of two, else all panels fall into the same cache sets
   const blockBytes = floatDTypeBytes(dtype) * n * (wide ? m : depth);
-  const bandDoubles = kernels.bandDoubles(order);
-  const workspaceDoubles = kernels.bandWorkspace(order);
+  const hasBand = !isDirect(order);
+  const bandDoubles = hasBand ? kernels.bandDoubles(order) : 0;
+  const workspaceDoubles = hasBand ? kernels.bandWorkspace(order) : 0;
   // The rows are packed where stage one has its shares later.
-  const packedAt = Math.max(bandDoubles + kernels.sharesAt(order), order * (depth + 1));
+  const packedAt = Math.max(hasBand ? bandDoubles + kernels.sharesAt(order) : 0, order * (depth + 1));
   const packedDoubles = 4 * Math.ceil(n / 4) * depth;
 
   let end = stackEnd(kernels, helpers);
