@@ -6,6 +6,7 @@ import type { Backend, GraphSession, GraphTensor } from "../backend.ts";
 import type { TokenBatch } from "../chat/batch.ts";
 import { BackendUnavailableError, UsageError } from "../errors.ts";
 import { float8Weight } from "../onnx/float8-weight.ts";
+import { checkIds } from "./batch-ids.ts";
 import type { Manifest } from "./manifest.ts";
 import { readStandardManifest } from "./read-manifest.ts";
 import type { NamedArrays } from "./tensor-file.ts";
@@ -96,6 +97,7 @@ export type GraphOutputs = ReadonlyMap<string, GraphTensor>;
 
 /** An open graph. */
 export interface ArtifactGraph extends Pick<GraphSession, "foldedWeights"> {
+  /** @throws UsageError when the batch is too long, or holds what is no token of the model. */
   run(call: GraphCall): Promise<GraphOutputs>;
   close(): Promise<void>;
 }
@@ -127,6 +129,7 @@ export async function openArtifactGraph(
           `Cannot run sequences of ${batch.sequence} tokens: the artifacts take at most ${manifest.maxSequence}; pack shorter ones, or export for longer ones`,
         );
       }
+      checkIds(batch, manifest);
       const feeds = batchFeeds(session, batch, items);
       for (const { name, shape } of manifest.parameters) {
         const values = parameters.get(name);
