@@ -52,6 +52,15 @@ describe("evaluate()", () => {
     });
   });
 
+  it("evaluates twice at once what it evaluates once", async () => {
+    const batches = torchBatches(await torchRun(), 4);
+    await withModel(await tinyArtifacts(), async (model) => {
+      const alone = await model.evaluate(batches);
+      const [one, other] = await Promise.all([model.evaluate(batches), model.evaluate(batches)]);
+      expect([one, other]).toEqual([alone, alone]);
+    });
+  });
+
   it("refuses ids that are no tokens, which the graph takes for others: torch raises", async () => {
     const artifacts = await tinyArtifacts();
     const batches = torchBatches(await torchRun(), 4);
