@@ -17,7 +17,10 @@ export type Request =
   | { readonly kind: "run"; readonly feeds: NamedTensors; readonly outputs: readonly string[] }
   | { readonly kind: "stop" };
 
-/** From the thread: `opened` or `failed` first, then one `ran` or `failed` for each `run`, in order. */
+/**
+ * From the thread: `opened` or `failed` first, then one `ran` or `failed` for each `run`, in order. A thread that goes on for
+ * others says `closed` once it has nothing of the session any more; one of the session's own ends.
+ */
 export type Reply =
   | {
       readonly kind: "opened";
@@ -26,7 +29,8 @@ export type Reply =
       readonly folded: readonly FoldedWeights[];
     }
   | { readonly kind: "ran"; readonly feeds: NamedTensors; readonly outputs: NamedTensors }
-  | { readonly kind: "failed"; readonly message: string };
+  | { readonly kind: "failed"; readonly message: string }
+  | { readonly kind: "closed" };
 
 /** The buffers of tensors, each once. */
 export function buffersOf(...groups: readonly NamedTensors[]): ArrayBuffer[] {

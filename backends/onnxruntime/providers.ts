@@ -26,6 +26,11 @@ export interface Provider {
    * are under way while the other's products are computed; one where sessions share a queue and must not run at once.
    */
   readonly lanes: number;
+  /**
+   * Whether the sessions of a process are all on the thread that owns the device: two of WebGPU that run at once on two threads
+   * end the process, or fail.
+   */
+  readonly sharesThread: boolean;
   /** Of singular values, the first one where another is asked for. */
   readonly precisions: readonly [Precision, ...Precision[]];
   /** Whether it decodes weights of 8-bit floats. CUDA takes scales by block for 4 bits alone, WebGPU has no such dtype. */
@@ -44,6 +49,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     float64: true,
     keepsTensors: false,
     lanes: 1,
+    sharesThread: false,
     precisions: ["exact", "fast"],
     float8: true,
     fix: "use linux, Windows or macOS on a 64-bit processor that onnxruntime-node has a binary for (macOS: Apple silicon)",
@@ -56,6 +62,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     float64: true,
     keepsTensors: false,
     lanes: 2,
+    sharesThread: false,
     precisions: ["exact"],
     float8: false,
     fix: "on linux x64 with CUDA 12 and cuDNN 9, install the provider with `node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12`, or choose onnxruntime-cpu",
@@ -68,6 +75,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, Provider>> = {
     float64: false,
     keepsTensors: true,
     lanes: 1,
+    sharesThread: true,
     precisions: ["fast"],
     float8: false,
     fix: "install the graphics driver (on linux its Vulkan driver and libvulkan1), or choose onnxruntime-cpu",

@@ -39,6 +39,8 @@ export interface PackDatasetOptions extends EncodeOptions, BadRecordOptions {
   readonly sequence: number;
   /** Whether records share rows. Default true. */
   readonly packing?: boolean;
+  /** Tokens of the model, which every id is to be one of. Default: whatever there is. */
+  readonly vocabularySize?: number;
   /** Told now and then how far it is. */
   readonly onProgress?: (progress: PackingProgress) => void;
   readonly signal?: AbortSignal;
@@ -73,8 +75,9 @@ export interface PackedDataset {
  * Packs a dataset, or opens it when the folder holds just this already.
  *
  * @param source a file, a folder or files, as for {@link readDataset}.
- * @throws UsageError when the options or the path cannot be, Error naming the first record that cannot be used (unless
- *   these are skipped) or when nothing is left to train on. What was in the folder stays then.
+ * @throws UsageError when the options or the path cannot be, or naming the first record with a token that the model does not
+ *   have, Error naming the first record that cannot be used (unless these are skipped) or when nothing is left to train
+ *   on. What was in the folder stays then.
  */
 export async function packDataset(
   source: string | readonly string[],
@@ -86,7 +89,10 @@ export async function packDataset(
   const files = await datasetFiles(source);
   const fingerprint = await fingerprintOf(files, options);
   const existing = await readHeader(folder);
-  if (existing?.fingerprint === fingerprint) return opened(folder, existing);
+  if (existing?.fingerprint === fingerprint) {
+    checkTokens(existing, { vocabularySize: options.vocabularySize, place: files.join(", ") });
+    return opened(folder, existing);
+  }
 
   await mkdir(folder, { recursive: true });
   const counts = new Counts();
@@ -180,10 +186,22 @@ async function* encodedRecords(
     counts.tokens += kept.inputIds.length;
     counts.targets += countTargets(kept.labels);
     for (const id of kept.inputIds) counts.vocabularySize = Math.max(counts.vocabularySize, id + 1);
+    checkTokens(counts, { vocabularySize: options.vocabularySize, place: `${file}:${line}` });
     if (counts.records % PROGRESS_RECORDS === 0) report();
     yield kept;
   }
   report();
+}
+
+/** Skipping such records is no way out: data with tokens of another tokenizer has wrong ones among the small ids too. */
+function checkTokens(
+  seen: Pick<PackedHeader, "vocabularySize">,
+  { vocabularySize = seen.vocabularySize, place }: { vocabularySize: number | undefined; place: string },
+): void {
+  if (seen.vocabularySize <= vocabularySize) return;
+  throw new UsageError(
+    `Cannot pack ${place.slice(0, 500)}: it has the token ${seen.vocabularySize - 1}, and the model has ${vocabularySize} tokens; tokenize with the model's own tokenizer`,
+  );
 }
 
 /** The first `sequence` tokens, or null when no target is among them. */

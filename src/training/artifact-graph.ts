@@ -6,6 +6,7 @@ import type { Backend, GraphSession, GraphTensor } from "../backend.ts";
 import type { TokenBatch } from "../chat/batch.ts";
 import { BackendUnavailableError, UsageError } from "../errors.ts";
 import { float8Weight } from "../onnx/float8-weight.ts";
+import { checkIds } from "./batch-ids.ts";
 import type { Manifest } from "./manifest.ts";
 import { readStandardManifest } from "./read-manifest.ts";
 import type { NamedArrays } from "./tensor-file.ts";
@@ -96,6 +97,7 @@ export type GraphOutputs = ReadonlyMap<string, GraphTensor>;
 
 /** An open graph. */
 export interface ArtifactGraph extends Pick<GraphSession, "foldedWeights"> {
+  /** @throws UsageError when the batch is too long, or holds what is no token of the model. */
   run(call: GraphCall): Promise<GraphOutputs>;
   close(): Promise<void>;
 }
@@ -119,23 +121,32 @@ export async function openArtifactGraph(
     path: join(folder, manifest[which].file),
     weightsFolder: manifest.weightsFolder,
   });
+  async function run({ batch, items, outputs }: GraphCall): Promise<GraphOutputs> {
+    if (batch.sequence > manifest.maxSequence) {
+      throw new UsageError(
+        `Cannot run sequences of ${batch.sequence} tokens: the artifacts take at most ${manifest.maxSequence}; pack shorter ones, or export for longer ones`,
+      );
+    }
+    checkIds(batch, manifest);
+    const feeds = batchFeeds(session, batch, items);
+    for (const { name, shape } of manifest.parameters) {
+      const values = parameters.get(name);
+      if (values === undefined) throw new Error(`Cannot run ${which}: the parameter "${name}" is missing`);
+      feeds.set(name, { dtype: "float32", shape, values });
+    }
+    const done = await session.run(feeds, outputs);
+    for (const name of parameters.keys()) parameters.set(name, floatsOf(done.feeds, name));
+    return done.outputs;
+  }
+
+  // The parameters travel with each run: the next one waits for them.
+  let last: Promise<unknown> = Promise.resolve();
   return {
     foldedWeights: session.foldedWeights ?? [],
-    async run({ batch, items, outputs }) {
-      if (batch.sequence > manifest.maxSequence) {
-        throw new UsageError(
-          `Cannot run sequences of ${batch.sequence} tokens: the artifacts take at most ${manifest.maxSequence}; pack shorter ones, or export for longer ones`,
-        );
-      }
-      const feeds = batchFeeds(session, batch, items);
-      for (const { name, shape } of manifest.parameters) {
-        const values = parameters.get(name);
-        if (values === undefined) throw new Error(`Cannot run ${which}: the parameter "${name}" is missing`);
-        feeds.set(name, { dtype: "float32", shape, values });
-      }
-      const run = await session.run(feeds, outputs);
-      for (const name of parameters.keys()) parameters.set(name, floatsOf(run.feeds, name));
-      return run.outputs;
+    run(call) {
+      const result = last.then(() => run(call));
+      last = result.catch(() => {});
+      return result;
     },
     close: () => session.close(),
   };

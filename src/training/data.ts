@@ -44,9 +44,9 @@ export interface TrainingData extends BatchSource {
  *
  * @param data a file or a folder (JSON Lines, JSON, CSV, Parquet), or a dataset on the Hub as {@link fetchDataset} reads
  * its name.
- * @throws UsageError for options that cannot be, data that is not there, or a tokenizer whose ids the model does not have;
- * HubError when the Hub refuses or fails; Error naming the first
- * record that cannot be used, unless these are skipped.
+ * @throws UsageError for options that cannot be, data that is not there, or a record with tokens that the
+ * model does not have; HubError when the Hub refuses or fails; Error naming the first record that cannot be used, unless
+ * these are skipped.
  */
 export async function openTrainingData(
   artifacts: string,
@@ -65,11 +65,9 @@ export async function openTrainingData(
   const template = chatTemplate(manifest.chatTemplate, tokenizer?.tokenizerConfig ?? {});
   const { signal } = options;
   const files = await fetchDataset(data, { ...options.hub, ...(signal && { signal }) });
-  const dataset = await packDataset(files, { ...options, sequence, trainOn, tokenizer, template });
-  if (dataset.header.vocabularySize > manifest.vocabularySize)
-    throw new UsageError(
-      `Cannot train on ${data}: it has the token ${dataset.header.vocabularySize - 1}, and the embedding of ${manifest.model.id} has ${manifest.vocabularySize} rows`,
-    );
+  const { vocabularySize } = manifest;
+  const packing = { ...options, sequence, trainOn, tokenizer, template, vocabularySize };
+  const dataset = await packDataset(files, packing);
   const cuts = describeCuts(dataset.header);
   if (cuts !== null) options.onNote?.(`${data}: ${cuts}`);
   const batches = packedBatches(dataset, { batchSize, seed });

@@ -1,9 +1,14 @@
 // Gram matrices on a device, and who waits for whom. The device is ONNX Runtime's CPU provider in the place of CUDA's:
 // the same driver, threads and graphs; and WebGPU where there is an adapter.
+import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { webgpu } from "../../backends/onnxruntime/index.ts";
+import type { SessionSetup } from "../../backends/onnxruntime/protocol.ts";
 import { PROVIDERS } from "../../backends/onnxruntime/providers.ts";
+import { openSession } from "../../backends/onnxruntime/session.ts";
 import { Device, type DeviceWork, deviceWork } from "../../backends/onnxruntime/singular-values/device.ts";
 import { DeviceClient } from "../../backends/onnxruntime/singular-values/device-client.ts";
 import {
@@ -24,9 +29,13 @@ import { Turns } from "../../backends/onnxruntime/singular-values/turns.ts";
 import { tableOf } from "../../backends/onnxruntime/singular-values/upload.ts";
 import * as wasm from "../../backends/wasm/index.ts";
 import { compileKernels } from "../../backends/wasm/kernels-module.ts";
-import type { BackendEntry, MatrixSource } from "../../src/backend.ts";
+import type { BackendEntry, GraphSession, MatrixSource } from "../../src/backend.ts";
+import { Graph } from "../../src/onnx/graph.ts";
+import { modelFile } from "../../src/onnx/model-file.ts";
+import { add } from "../../src/onnx/operators/elementwise.ts";
 import { spectrumStatistics } from "../../src/snr/estimators.ts";
 import { floatDTypeBytes } from "../../src/tensor/dtype.ts";
+import { temporaryFolder } from "../tiny-model.ts";
 import { expectExact, singularValues, testBackend } from "./conformance.ts";
 import {
   drawMatrix,
@@ -186,6 +195,84 @@ describe("a matrix's products on the device", () => {
     await Promise.all([device.close(), lanes.close()]);
     const expected = await singularValues(await opened(wasm), sourceOf(matrix, "BF16"));
     expectExact(await singularValues(next, sourceOf(matrix, "BF16")), [...expected]);
+  });
+});
+
+describe("sessions on the thread that owns the device", () => {
+  /** y = x + x, on the processor as the device. */
+  async function doubling(): Promise<SessionSetup> {
+    const g = new Graph();
+    const x = g.input("x", "float32", ["size"]);
+    g.output("y", add(g, x, x));
+    const path = join(await temporaryFolder(), "graph.onnx");
+    await writeFile(path, modelFile(g, { name: "test", producer: { name: "test", version: "0" } }));
+    return { graph: { path, weightsFolder: null }, provider: "cpu", threads: 1 };
+  }
+  const run = async (session: GraphSession, x: number) => {
+    const feed = { dtype: "float32", shape: [1], values: Float32Array.of(x) } as const;
+    const { outputs, feeds } = await session.run(new Map([["x", feed]]), ["y"]);
+    return [feeds.get("x")?.values[0], outputs.get("y")?.values[0]];
+  };
+
+  it("answer each its own runs, beside matrices, and the thread goes with the last of them", async () => {
+    const setup = await doubling();
+    const [one, other] = await Promise.all([openSession(setup, true), openSession(setup, true)]);
+    expect([...one.inputs, ...one.outputs]).toEqual([
+      ["x", "float32"],
+      ["y", "float32"],
+    ]);
+    const device = await openLikeCuda(1);
+    const matrix = drawMatrix([200, 150], "BF16", 5);
+    const values = singularValues(device, sourceOf(matrix, "BF16"));
+    const runs = [run(one, 1), run(other, 2), run(one, 3), run(other, 4)];
+    expect(await Promise.all(runs)).toEqual([
+      [1, 2],
+      [2, 4],
+      [3, 6],
+      [4, 8],
+    ]);
+    const expected = await singularValues(await opened(wasm), sourceOf(matrix, "BF16"));
+    expectExact(await values, [...expected]);
+    await Promise.all([one.close(), device.close()]);
+    await expect(run(one, 1)).rejects.toThrow("was closed");
+    expect(await run(other, 5)).toEqual([5, 10]);
+    const lanes = await openDeviceLanes({ name: "cpu", lanes: 1 });
+    const port = lanes.connect();
+    const ended = once(port, "close");
+    await lanes.close();
+    expect(await run(other, 6)).toEqual([6, 12]);
+    await other.close();
+    await ended;
+  });
+
+  it("name the graph that cannot be loaded or run, and leave the thread to others", async () => {
+    const setup = await doubling();
+    const session = await openSession(setup, true);
+    closing.push(() => session.close());
+    const missing = openSession({ ...setup, graph: { path: "none.onnx", weightsFolder: null } }, true);
+    await expect(missing).rejects.toThrow(/^Cannot load none\.onnx: /);
+    const wrong = session.run(new Map(), ["y"]);
+    await expect(wrong).rejects.toThrow(`Cannot run ${setup.graph.path}: `);
+    const feeds = new Map([["x", { dtype: "float32", shape: [1], values: Float32Array.of(6) } as const]]);
+    const first = session.run(feeds, ["y"]);
+    await expect(session.run(feeds, ["y"])).rejects.toThrow(
+      'expected 1 values of "x", got 0; is its memory with another run?',
+    );
+    expect((await first).outputs.get("y")?.values).toEqual(Float32Array.of(12));
+  });
+
+  it("refuse runs in one sentence where that thread has died", async () => {
+    const session = await openSession(await doubling(), true);
+    const lanes = await openDeviceLanes({ name: "cpu", lanes: 1 });
+    lanes.connect().postMessage(null); // no request: it throws
+    await lanes.death;
+    const gone = "The thread that owns the device of onnxruntime-cpu has ended";
+    await expect(run(session, 1)).rejects.toThrow(gone);
+    await expect(run(session, 2)).rejects.toThrow(gone);
+    await Promise.all([session.close(), lanes.close()]);
+    const next = await openSession(await doubling(), true);
+    expect(await run(next, 3)).toEqual([3, 6]);
+    await next.close();
   });
 });
 

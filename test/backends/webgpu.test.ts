@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { castWeightsOnce } from "../../backends/onnxruntime/cast-weights.ts";
 import { unfixedGraph } from "../../backends/onnxruntime/fixed-graph.ts";
 import { webgpu } from "../../backends/onnxruntime/index.ts";
+import type { Backend } from "../../src/backend.ts";
 import type { TokenBatch } from "../../src/chat/batch.ts";
 import { ModelProtoSchema, type TensorProto, TensorProto_DataType } from "../../src/onnx/onnx.pb.ts";
 import { floatsOf, openArtifactGraph, takeBackend } from "../../src/training/artifact-graph.ts";
@@ -16,6 +17,8 @@ import { temporaryFolder } from "../tiny-model.ts";
 import { embeddedTorch, exported, optionsOf } from "../training/embedded.ts";
 import { openFixture } from "../training/fixture-model.ts";
 import { batchOf } from "../training/tiny-artifacts.ts";
+import { singularValues } from "./conformance.ts";
+import { drawMatrix, sourceOf } from "./matrices.ts";
 
 const availability = await webgpu.availability();
 
@@ -56,6 +59,22 @@ async function runOn(
   await graph.close();
   await release();
   return outputs.map((output) => floatsOf(results, output));
+}
+
+/** A session of the training graph for the sequence at `first`. */
+async function gradientsAlong(backend: Backend, first: number) {
+  const manifest = await readManifest(artifacts);
+  const { parameters } = await readCheckpoint(join(artifacts, manifest.checkpoint), manifest.parameters);
+  const graph = await openArtifactGraph(backend, { folder: artifacts, manifest, parameters }, "training");
+  const batch = batchOf(embeddedTorch, first, 1);
+  const outputs = ["loss", `${manifest.parameters[0]?.name}.grad`];
+  return {
+    async run(): Promise<Float32Array[]> {
+      const results = await graph.run({ batch, items: batch.targets, outputs });
+      return outputs.map((output) => floatsOf(results, output));
+    },
+    close: () => graph.close(),
+  };
 }
 
 /** A row of tokens, each but the first a target. */
@@ -149,6 +168,25 @@ describe("webgpu", () => {
     for (const [index, gradient] of (await gradientsOn("webgpu", options)).entries())
       expect(distance(gradient, expected[index])).toBeLessThan(1e-4);
   });
+
+  it.skipIf(!availability.ok)(
+    "runs sessions of two backends and a matrix at once, each to the bits that it gives alone",
+    { timeout: 300_000 },
+    async () => {
+      const open = () => takeBackend({ backend: "webgpu", threads: 1 }, {});
+      const [{ backend, release }, second] = await Promise.all([open(), open()]);
+      const matrix = () => sourceOf(drawMatrix([130, 90], "BF16", 3), "BF16");
+      const [one, other] = [await gradientsAlong(backend, 0), await gradientsAlong(second.backend, 2)];
+      const alone = [await one.run(), await other.run(), await singularValues(backend, matrix())];
+      const atOnce = [one.run(), other.run(), singularValues(backend, matrix()), one.run()];
+      expect(await Promise.all(atOnce)).toEqual([...alone, alone[0]]);
+      expect(alone[0]).not.toEqual(alone[1]);
+      await one.close();
+      await release();
+      expect(await other.run()).toEqual(alone[1]);
+      await second.release();
+    },
+  );
 
   it.skipIf(!availability.ok)("trains as torch does, and evaluates", { timeout: 300_000 }, async () => {
     const options = { ...optionsOf(join(artifacts, "../run")), backend: "webgpu", steps: 3 };

@@ -261,6 +261,14 @@ describe("without a chat template", () => {
     expect(packed.header).toMatchObject({ tokens: 3, targets: 1, vocabularySize: 6 });
   });
 
+  it("refuses what is packed already for a model that does not have its tokens", async () => {
+    const path = await write("tokens.jsonl", [{ input_ids: [3, 4, 5] }]);
+    const pack = (vocabularySize: number) => packDataset(path, options({ vocabularySize }));
+    await pack(6);
+    await expect(pack(5)).rejects.toThrow(/tokens\.jsonl: it has the token 5, and the model has 5 tokens/);
+    expect((await readdir(join(root, "packed"))).length).toBe(2);
+  });
+
   it("refuses a text that is longer than any sequence, by its line", async () => {
     const path = await write("long.jsonl", [{ text: "fine text" }, { text: "a".repeat(2 ** 20 + 1) }]);
     const packing = packDataset(path, options({ template: null }));

@@ -1,12 +1,12 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { openTrainingData } from "../../src/training/data.ts";
+import { openTrainingData, type TrainingDataOptions } from "../../src/training/data.ts";
 import { temporaryFolder } from "../tiny-model.ts";
 import { tinyArtifacts } from "./tiny-artifacts.ts";
 
 describe("openTrainingData()", () => {
-  const notesOn = async (records: readonly object[]) => {
+  const notesOn = async (records: readonly object[], change: Partial<TrainingDataOptions> = {}) => {
     const folder = await temporaryFolder();
     const data = join(folder, "tokens.jsonl");
     await writeFile(data, records.map((record) => `${JSON.stringify(record)}\n`).join(""));
@@ -15,6 +15,7 @@ describe("openTrainingData()", () => {
       folder: join(folder, "packed"),
       sequence: 4,
       onNote: (note: string) => notes.push(note),
+      ...change,
     };
     await openTrainingData(await tinyArtifacts(), data, options);
     return { data, notes };
@@ -32,6 +33,15 @@ describe("openTrainingData()", () => {
 
   it("says nothing where all fit", async () => {
     expect((await notesOn([short])).notes).toEqual([]);
+  });
+
+  it("refuses a token that the model does not have at its record, whether or not bad ones are skipped", async () => {
+    const foreign = { input_ids: [1, 2, 32] };
+    const expected =
+      /tokens\.jsonl:2: it has the token 32, and the model has 32 tokens; tokenize with the model's own tokenizer/;
+    await expect(notesOn([short, foreign, short])).rejects.toThrow(expected);
+    await expect(notesOn([short, foreign, short], { onBadRecord: "skip" })).rejects.toThrow(expected);
+    expect((await notesOn([{ input_ids: [1, 2, 31] }])).notes).toEqual([]);
   });
 
   it("says why nothing is left to train on", async () => {

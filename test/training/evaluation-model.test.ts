@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import type { BatchSource } from "../../src/training/batch-source.ts";
 import { type EvaluationModel, evaluate, openEvaluationModel } from "../../src/training/evaluation-model.ts";
 import { trainBatches } from "../../src/training/trainer.ts";
 import { temporaryFolder } from "../tiny-model.ts";
@@ -48,6 +49,41 @@ describe("evaluate()", () => {
       ...after,
       loss: expect.closeTo(after.loss, 5),
       perplexity: expect.closeTo(after.perplexity, 4),
+    });
+  });
+
+  it("evaluates twice at once what it evaluates once", async () => {
+    const batches = torchBatches(await torchRun(), 4);
+    await withModel(await tinyArtifacts(), async (model) => {
+      const alone = await model.evaluate(batches);
+      const [one, other] = await Promise.all([model.evaluate(batches), model.evaluate(batches)]);
+      expect([one, other]).toEqual([alone, alone]);
+    });
+  });
+
+  it("refuses ids that are no tokens, which the graph takes for others: torch raises", async () => {
+    const artifacts = await tinyArtifacts();
+    const batches = torchBatches(await torchRun(), 4);
+    const withId = (name: "inputIds" | "labels", id: number): BatchSource => ({
+      ...batches,
+      async *batches(from) {
+        for await (const batch of batches.batches(from)) {
+          const ids = batch[name].slice();
+          ids[2 * batch.sequence + 5] = id;
+          yield { ...batch, [name]: ids };
+        }
+      },
+    });
+    await withModel(artifacts, async (model) => {
+      for (const id of [32, 5000, -1]) {
+        await expect(model.evaluate(withId("inputIds", id))).rejects.toThrow(
+          `Cannot run a batch that has ${id} among its input_ids, at position 6 of sequence 3: expected tokens of tiny, 0 to 31; tokenize with the tokenizer of the artifacts`,
+        );
+        await expect(model.evaluate(withId("labels", id))).rejects.toThrow(
+          `has ${id} among its labels, at position 6 of sequence 3: expected tokens of tiny, 0 to 31, or -100 where there is no target`,
+        );
+      }
+      expect((await model.evaluate(withId("inputIds", 31))).loss).toBeGreaterThan(0);
     });
   });
 

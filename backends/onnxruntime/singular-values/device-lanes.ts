@@ -1,6 +1,7 @@
 // The threads that own a device, as the thread sees them that opens the backend: all backends of this process that are
-// open on the same device share them.
+// open on the same device share them, and with them the sessions of graphs, where these are not to have threads of their own.
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import type { SessionSetup } from "../protocol.ts";
 import type { Provider, ProviderName } from "../providers.ts";
 import type { DeviceOrder, DeviceStart } from "./device-worker.ts";
 
@@ -8,6 +9,8 @@ import type { DeviceOrder, DeviceStart } from "./device-worker.ts";
 export interface DeviceLanes {
   /** A port to one of them, for another thread; taken by turns. */
   connect(): MessagePort;
+  /** A port to one of them that loads a graph and runs it. */
+  connectSession(setup: SessionSetup): MessagePort;
   /** Settles when one of the threads has ended before it was asked to: a port need not say so to a thread that is still starting. */
   readonly death: Promise<void>;
   close(): Promise<void>;
@@ -42,7 +45,8 @@ export async function openDeviceLanes({
   lanes.users++;
   let isOpen = true;
   return {
-    connect: () => connect(lanes),
+    connect: () => connect(lanes, (port) => ({ kind: "connect", port })),
+    connectSession: (setup) => connect(lanes, (port) => ({ kind: "session", port, setup })),
     death: lanes.death,
     async close() {
       if (!isOpen) return;
@@ -85,11 +89,10 @@ function startLane(provider: ProviderName): Lane {
   return lane;
 }
 
-function connect(lanes: Lanes): MessagePort {
+function connect(lanes: Lanes, orderFor: (port: MessagePort) => DeviceOrder): MessagePort {
   const { port1, port2 } = new MessageChannel();
   const lane = lanes.all[lanes.connections++ % lanes.all.length];
-  const order: DeviceOrder = { kind: "connect", port: port2 };
-  lane?.worker.postMessage(order, [port2]);
+  lane?.worker.postMessage(orderFor(port2), [port2]);
   return port1;
 }
 

@@ -3,7 +3,20 @@
 import type { Dim } from "../dim.ts";
 import { type ElementType, statisticsType } from "../element-type.ts";
 import type { Graph, Value } from "../graph.ts";
-import { add, cast, equal, exp, log, mul, plus, scalar, scale, sub } from "../operators/elementwise.ts";
+import {
+  add,
+  cast,
+  equal,
+  exp,
+  greater,
+  log,
+  mul,
+  plus,
+  scalar,
+  scale,
+  sub,
+  where,
+} from "../operators/elementwise.ts";
 import { gatherElements, indexType, scatterElements } from "../operators/indexing.ts";
 import { concat, corner, dimOf, slice } from "../operators/layout.ts";
 import { gemm } from "../operators/matrices.ts";
@@ -133,9 +146,18 @@ function chunksOf(g: Graph, inputs: CrossEntropyInputs, blocks: readonly Block[]
   return chunks;
 }
 
-/** log sum exp of each row of logits, [rows, 1]: the largest probability is exp(largest logit) / sum, and at least 1 / vocabulary. */
-export function logSumExp(g: Graph, logits: Value, probabilities: Value): Value {
-  return sub(g, reduceMax(g, logits, [1]), log(g, reduceMax(g, probabilities, [1])));
+/**
+ * log sum exp of each row of logits, [rows, 1], of which `highest` is the largest: its probability is exp(largest logit) / sum,
+ * and at least 1 / vocabulary.
+ */
+export function logSumExp(g: Graph, highest: Value, probabilities: Value): Value {
+  return sub(g, highest, log(g, reduceMax(g, probabilities, [1])));
+}
+
+/** x where the target counts, else 0: a product would make NaN of a logit of -inf in the place of a target. */
+export function whereCounting(g: Graph, counts: Value, x: Value): Value {
+  const zero = scalar(g, x.type, 0);
+  return where(g, greater(g, counts, scalar(g, counts.type, 0)), [x, zero]);
 }
 
 /** A bound, once `value` is there: 0 is added, which a comparison makes even of what is not finite, or is empty. */
@@ -160,7 +182,7 @@ function chunkOf(
   const exact = statisticsType(type);
   const logits = cast(g, product, exact);
   const probabilities = softmax(g, logits);
-  const logSum = logSumExp(g, logits, probabilities);
+  const logSum = logSumExp(g, reduceMax(g, logits, [1]), probabilities);
   // WebGPU slices no int32; ids up to 2^24 are exact in float32.
   const targets = cast(g, part(cast(g, next.targets, "float32")), "int32");
   const counts = cast(g, part(next.counts), exact);
@@ -176,7 +198,7 @@ function chunkOf(
     : null;
   return {
     logits,
-    logProbability: mul(g, logProbability, counts),
+    logProbability: whereCounting(g, counts, logProbability),
     slope,
     weights: cast(g, mul(g, counts, cast(g, next.perItem, exact)), type),
     hidden,

@@ -3,12 +3,12 @@
 // one factor for each row, known at the end, as in FlashAttention (Dao et al. 2022).
 import { type ElementType, statisticsType } from "../element-type.ts";
 import type { Graph, Value } from "../graph.ts";
-import { add, cast, clip, equal, mul, plus, scalar, scale, sub } from "../operators/elementwise.ts";
+import { add, cast, clip, equal, mul, plus, scalar, scale, sub, where } from "../operators/elementwise.ts";
 import { gatherElements, scatterElements } from "../operators/indexing.ts";
 import { concat, corner, dimOf, reshape, slice } from "../operators/layout.ts";
 import { gemm } from "../operators/matrices.ts";
-import { softmax, total } from "../operators/reductions.ts";
-import { after, type CrossEntropyInputs, logSumExp } from "./cross-entropy.ts";
+import { reduceMax, softmax, total } from "../operators/reductions.ts";
+import { after, type CrossEntropyInputs, logSumExp, whereCounting } from "./cross-entropy.ts";
 import { embedding } from "./embedding.ts";
 import { weightAs } from "./weight.ts";
 
@@ -47,10 +47,10 @@ export function frozenHeadLoss(g: Graph, inputs: FrozenHeadInputs): Value {
   const logits = parts.map(({ logit }) => logit).reduce((a, b) => add(g, a, b));
   const counts = cast(g, next.counts, hidden.type);
   const perItem = cast(g, next.perItem, hidden.type);
-  const logProbabilities = mul(g, sub(g, logits, logSumExp(g, logSums, shares)), counts);
+  const logProbabilities = sub(g, logits, logSumExp(g, reduceMax(g, logSums, [1]), shares));
   return g.record({
     inputs: [hidden, ...head],
-    output: mul(g, scale(g, total(g, logProbabilities), -1), perItem),
+    output: mul(g, scale(g, total(g, whereCounting(g, counts, logProbabilities)), -1), perItem),
     gradient({ isLoss, into }) {
       if (!isLoss) throw new Error("Cannot differentiate what is computed from the cross-entropy");
       const weights = mul(g, counts, perItem);
@@ -61,9 +61,10 @@ export function frozenHeadLoss(g: Graph, inputs: FrozenHeadInputs): Value {
           return gemm(g, [slope, weighted], { transposeA: true, plus: sum });
         });
       into(hidden, (sum) => {
-        const means = parts.map(({ mean }, at) => {
+        const means = parts.map((part, at) => {
+          const { mean } = part;
           if (mean === null) throw new Error("Cannot differentiate hidden states that nothing trains");
-          return mul(g, mean, column(g, shares, at));
+          return sharedOf(g, part, { x: mean, share: column(g, shares, at) });
         });
         const mean = means.reduce((a, b) => add(g, a, b));
         const slope = sub(g, mean, targetRows);
@@ -79,11 +80,13 @@ interface Part {
   readonly weight: Value;
   /** The softmax of these rows alone, [rows, size]. */
   readonly probabilities: Value;
-  /** log sum exp of the logits, [rows, 1]. */
+  /** bool [rows, 1]: whether all logits are -inf, which is what those that overflow float32 become. */
+  readonly isEmpty: Value;
+  /** log sum exp of the logits, [rows, 1]; -inf where all of them are. */
   readonly logSum: Value;
   /** int32 [rows, 1]: which of these rows the target is; any of them where it is in another part. */
   readonly place: Value;
-  /** [rows, 1]: 1 where the target is in this part, else 0. */
+  /** bool [rows, 1]: whether the target is in this part. */
   readonly isInside: Value;
   /** The target's logit, [rows, 1]; 0 where it is in another part. */
   readonly logit: Value;
@@ -140,22 +143,31 @@ function partOf(g: Graph, { hidden, weight, rows, place }: PartInputs): Part {
   const logits = gemm(g, [hidden, converted], { transposeB: true });
   const probabilities = softmax(g, logits);
   const inside = cast(g, clip(g, place, [0, Number(dimOf(rows, 0)) - 1]), "int32");
-  const isInside = cast(g, equal(g, cast(g, place, "int32"), inside), hidden.type);
+  const isInside = equal(g, cast(g, place, "int32"), inside);
+  const highest = reduceMax(g, logits, [1]);
+  const isEmpty = equal(g, highest, scalar(g, highest.type, Number.NEGATIVE_INFINITY));
   return {
     weight,
     probabilities,
-    logSum: logSumExp(g, logits, probabilities),
+    isEmpty,
+    logSum: where(g, isEmpty, [highest, logSumExp(g, highest, probabilities)]),
     place: inside,
     isInside,
-    logit: mul(g, gatherElements(g, logits, inside), isInside),
+    logit: where(g, isInside, [gatherElements(g, logits, inside), scalar(g, logits.type, 0)]),
     mean: g.isTracked(hidden) ? gemm(g, [probabilities, converted]) : null,
   };
 }
 
+/** What is made of a part's softmax, times the part's share: 0 where nothing of the part is likely, and its softmax is NaN. */
+function sharedOf(g: Graph, { isEmpty }: Part, { x, share }: { x: Value; share: Value }): Value {
+  return where(g, isEmpty, [scalar(g, x.type, 0), mul(g, x, share)]);
+}
+
 /** The loss's gradient by the logits of a part, [rows, size], but for counts and items. */
-function slopeOf(g: Graph, { probabilities, place, isInside }: Part, share: Value): Value {
-  const shared = mul(g, probabilities, share);
-  const updates = sub(g, gatherElements(g, shared, place), isInside);
+function slopeOf(g: Graph, part: Part, share: Value): Value {
+  const { place, isInside } = part;
+  const shared = sharedOf(g, part, { x: part.probabilities, share });
+  const updates = sub(g, gatherElements(g, shared, place), cast(g, isInside, shared.type));
   return scatterElements(g, shared, { axis: 1, index: place, updates });
 }
 
