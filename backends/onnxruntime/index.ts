@@ -36,7 +36,7 @@ async function openProvider(provider: Provider, options: BackendOptions): Promis
       `Cannot open the backend ${provider.backend}: ${available.reason}; ${available.fix}`,
     );
   }
-  const { openSession } = await import("./session.ts");
+  const { openSession } = await import("./session/session.ts");
   const { env } = await import("onnxruntime-node");
   const { openPool } = await import("./singular-values/pool.ts");
   const pool = await openPool(provider, { ...options, threads });

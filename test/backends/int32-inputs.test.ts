@@ -1,7 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { withInt32Inputs } from "../../backends/onnxruntime/int32-inputs.ts";
+import { withInt32Inputs } from "../../backends/onnxruntime/session/int32-inputs.ts";
 import { openArtifactGraph, scalarOf, takeBackend } from "../../src/training/artifact-graph.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
 import { readManifest } from "../../src/training/read-manifest.ts";

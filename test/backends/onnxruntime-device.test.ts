@@ -5,28 +5,21 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
+import { DeviceClient } from "../../backends/onnxruntime/device/client.ts";
+import { Device, type DeviceWork, deviceWork } from "../../backends/onnxruntime/device/device.ts";
+import { DeviceGram, type DeviceGramOptions } from "../../backends/onnxruntime/device/gram.ts";
+import { openDeviceLanes } from "../../backends/onnxruntime/device/lanes.ts";
+import type { DeviceReply, DeviceRequest, Numbers } from "../../backends/onnxruntime/device/protocol.ts";
+import { Turns } from "../../backends/onnxruntime/device/turns.ts";
+import { tableOf } from "../../backends/onnxruntime/device/upload.ts";
 import { webgpu } from "../../backends/onnxruntime/index.ts";
-import type { SessionSetup } from "../../backends/onnxruntime/protocol.ts";
 import { PROVIDERS } from "../../backends/onnxruntime/providers.ts";
-import { openSession } from "../../backends/onnxruntime/session.ts";
-import { Device, type DeviceWork, deviceWork } from "../../backends/onnxruntime/singular-values/device.ts";
-import { DeviceClient } from "../../backends/onnxruntime/singular-values/device-client.ts";
-import {
-  DeviceGram,
-  type DeviceGramOptions,
-} from "../../backends/onnxruntime/singular-values/device-gram.ts";
-import { openDeviceLanes } from "../../backends/onnxruntime/singular-values/device-lanes.ts";
-import type {
-  DeviceReply,
-  DeviceRequest,
-  Numbers,
-} from "../../backends/onnxruntime/singular-values/device-protocol.ts";
+import type { SessionSetup } from "../../backends/onnxruntime/session/protocol.ts";
+import { openSession } from "../../backends/onnxruntime/session/session.ts";
 import { openPool } from "../../backends/onnxruntime/singular-values/pool.ts";
 import { openThreadProducts } from "../../backends/onnxruntime/singular-values/products.ts";
 import { HybridSolver } from "../../backends/onnxruntime/singular-values/solver.ts";
 import { stageMs, stageOrder } from "../../backends/onnxruntime/singular-values/stage-cost.ts";
-import { Turns } from "../../backends/onnxruntime/singular-values/turns.ts";
-import { tableOf } from "../../backends/onnxruntime/singular-values/upload.ts";
 import * as wasm from "../../backends/wasm/index.ts";
 import { compileKernels } from "../../backends/wasm/kernels-module.ts";
 import type { BackendEntry, GraphSession, MatrixSource } from "../../src/backend.ts";

@@ -1,5 +1,6 @@
 // What one matrix takes of the memory of a thread that computes singular values with ONNX Runtime.
 import { describe, expect, it } from "vitest";
+import { uploadOf } from "../../backends/onnxruntime/device/upload.ts";
 import {
   type FloatPlan,
   floatPlan,
@@ -7,7 +8,6 @@ import {
 } from "../../backends/onnxruntime/singular-values/float-plan.ts";
 import { gramFlatness, setDiagonal } from "../../backends/onnxruntime/singular-values/gram.ts";
 import { isHeld, layOutHybrid } from "../../backends/onnxruntime/singular-values/layout.ts";
-import { uploadOf } from "../../backends/onnxruntime/singular-values/upload.ts";
 import { instantiateKernels } from "../../backends/wasm/kernels.ts";
 import { compileKernels } from "../../backends/wasm/kernels-module.ts";
 import { STAGING_BYTES } from "../../backends/wasm/protocol.ts";

@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openBackend } from "../../backends/index.ts";
-import { loadGraph } from "../../backends/onnxruntime/loaded-graph.ts";
+import { loadGraph } from "../../backends/onnxruntime/session/loaded-graph.ts";
 import type { TokenBatch } from "../../src/chat/batch.ts";
 import { openModel } from "../../src/hub/open-model.ts";
 import { modelFile } from "../../src/onnx/model-file.ts";

@@ -9,10 +9,10 @@ import {
   placeDirect,
 } from "../../wasm/singular-values/direct.ts";
 import { type MatrixHeader, stackEnd } from "../../wasm/singular-values/layout.ts";
+import { PAIR } from "../device/graphs.ts";
+import type { Upload } from "../device/upload.ts";
 import { blocksElements } from "./blocks.ts";
-import { PAIR } from "./device-graphs.ts";
 import type { FloatPlan } from "./float-plan.ts";
-import type { Upload } from "./upload.ts";
 
 /** Rows (tall) or columns (wide) that are decoded and multiplied at once; never all of them, which would take as much memory. */
 const DEPTH = 1024;

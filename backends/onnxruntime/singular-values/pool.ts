@@ -2,10 +2,10 @@
 // and those of the device, if any.
 import type { Backend, BackendOptions, MatrixSource } from "../../../src/backend.ts";
 import { WasmBackend } from "../../wasm/pool.ts";
+import { goneMessage } from "../device/client.ts";
+import type { DeviceGramOptions } from "../device/gram.ts";
+import { type DeviceLanes, openDeviceLanes } from "../device/lanes.ts";
 import type { Provider } from "../providers.ts";
-import { goneMessage } from "./device-client.ts";
-import type { DeviceGramOptions } from "./device-gram.ts";
-import { type DeviceLanes, openDeviceLanes } from "./device-lanes.ts";
 import { stageOrder } from "./stage-cost.ts";
 
 /** What of a provider's row matters here. */

@@ -28,8 +28,9 @@ import {
   wrongSize,
 } from "../../wasm/singular-values/solver.ts";
 import { ALONE, chaseBulges } from "../../wasm/singular-values/team.ts";
-import type { DeviceGram } from "./device-gram.ts";
-import { PAIR } from "./device-graphs.ts";
+import type { DeviceGram } from "../device/gram.ts";
+import { PAIR } from "../device/graphs.ts";
+import type { Upload } from "../device/upload.ts";
 import { type FloatPlan, floatPlan, STAGE_SPREAD, stagePlan } from "./float-plan.ts";
 import {
   addFloatGram,
@@ -46,7 +47,6 @@ import {
 import { type HybridLayout, isHeld, layOutHybrid, reducesDirectly } from "./layout.ts";
 import type { ThreadProducts } from "./products.ts";
 import { type Begun, reduceFloatsToBand, reduceToBand } from "./stage-one.ts";
-import type { Upload } from "./upload.ts";
 
 /** Half of what the SNR may be off where a device multiplies floats. */
 const DEVICE_TOLERANCE = 5e-5;

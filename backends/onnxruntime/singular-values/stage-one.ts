@@ -1,9 +1,9 @@
 // The reduction of the Gram matrix to a band, with the large products by ONNX Runtime: see kernels/blocks.c. In doubles,
 // or in floats with the error measured of all that was done since the matrix's bytes.
 import { type FloatGramError, spreadOf } from "../../wasm/singular-values/guard.ts";
+import type { DeviceClient } from "../device/client.ts";
+import { DeviceTrailing } from "../device/trailing.ts";
 import { type Blocks, blockRows, diagonalOf, rowsOf } from "./blocks.ts";
-import type { DeviceClient } from "./device-client.ts";
-import { DeviceTrailing } from "./device-trailing.ts";
 import { addProduct, gramOf, type Workplace } from "./gram.ts";
 import { ROWS } from "./layout.ts";
 import type { FloatProducts, Operands, Products } from "./products.ts";

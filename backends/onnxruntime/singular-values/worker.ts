@@ -10,8 +10,8 @@ import {
   slotBytes,
   type WorkerStart,
 } from "../../wasm/protocol.ts";
-import { DeviceClient } from "./device-client.ts";
-import { DeviceGram, type DeviceGramOptions } from "./device-gram.ts";
+import { DeviceClient } from "../device/client.ts";
+import { DeviceGram, type DeviceGramOptions } from "../device/gram.ts";
 import { openThreadProducts } from "./products.ts";
 import { HybridSolver } from "./solver.ts";
 

@@ -8,7 +8,7 @@ import {
   TensorProto_DataType,
   type TypeProto_Tensor,
   type ValueInfoProto,
-} from "../../src/onnx/onnx.pb.ts";
+} from "../../../src/onnx/onnx.pb.ts";
 import { castType } from "./cast-weights.ts";
 
 /**

@@ -1,6 +1,6 @@
 // Weights of 8-bit floats, which only some providers decode.
-import { float8Weight } from "../../src/onnx/float8-weight.ts";
-import type { ProviderName } from "./providers.ts";
+import { float8Weight } from "../../../src/onnx/float8-weight.ts";
+import type { ProviderName } from "../providers.ts";
 
 /** @throws Error saying what else to do when the graph in an ONNX file holds weights of 8-bit floats. */
 export function checkNoFloat8(file: Uint8Array, provider: ProviderName): void {

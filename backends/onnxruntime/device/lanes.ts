@@ -1,9 +1,9 @@
 // The threads that own a device, as the thread sees them that opens the backend: all backends of this process that are
 // open on the same device share them, and with them the sessions of graphs, where these are not to have threads of their own.
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
-import type { SessionSetup } from "../protocol.ts";
 import type { Provider, ProviderName } from "../providers.ts";
-import type { DeviceOrder, DeviceStart } from "./device-worker.ts";
+import type { SessionSetup } from "../session/protocol.ts";
+import type { DeviceOrder, DeviceStart } from "./worker.ts";
 
 /** What the threads of one backend connect to. Owns its share of the device's threads until closed. */
 export interface DeviceLanes {
@@ -78,7 +78,7 @@ function start(provider: ProviderName, count: number): Lanes {
 
 function startLane(provider: ProviderName): Lane {
   const workerData: DeviceStart = { provider };
-  const worker = new Worker(new URL("./device-worker.js", import.meta.url), { workerData });
+  const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData });
   worker.on("error", () => {}); // whoever waits for it sees its port close
   worker.unref(); // those that wait for it keep the process alive
   const exit = new Promise<void>((resolve) => worker.on("exit", () => resolve()));

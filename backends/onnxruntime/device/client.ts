@@ -8,7 +8,7 @@ import type {
   Numbers,
   PanelUpdate,
   Sums,
-} from "./device-protocol.ts";
+} from "./protocol.ts";
 
 interface Asked {
   readonly resolve: (numbers: readonly Numbers[]) => void;

@@ -1,6 +1,6 @@
 // What a session and its thread say to each other. Tensors travel by transfer: their memory changes hands, uncopied.
-import type { FoldedWeights, GraphDType, GraphSource, GraphTensor } from "../../src/backend.ts";
-import type { ProviderName } from "./providers.ts";
+import type { FoldedWeights, GraphDType, GraphSource, GraphTensor } from "../../../src/backend.ts";
+import type { ProviderName } from "../providers.ts";
 
 /** What the thread loads: given to it as it starts. */
 export interface SessionSetup {

@@ -27,7 +27,7 @@ export interface Chunk {
 /** Numbers in memory that can be handed over. */
 export type Numbers = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
 
-/** Parts of a Gram matrix, to be added to others: as device-graphs.ts makes them. */
+/** Parts of a Gram matrix, to be added to others: as graphs.ts makes them. */
 export type Sums = readonly Numbers[];
 
 /** The update of a panel, row-major, 2b columns each for the half-bandwidth b: A + left right^T. */

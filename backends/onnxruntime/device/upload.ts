@@ -2,8 +2,8 @@
 import { decode } from "../../../src/tensor/decode.ts";
 import { floatDTypeBytes, type MatrixDType } from "../../../src/tensor/dtype.ts";
 import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
-import { CODES } from "./device-graphs.ts";
-import type { Elements } from "./device-protocol.ts";
+import { CODES } from "./graphs.ts";
+import type { Elements } from "./protocol.ts";
 
 /** How a matrix travels. */
 export interface Upload {

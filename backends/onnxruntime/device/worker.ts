@@ -2,12 +2,12 @@
 // threads at once. Those that reduce matrices ask it for Gram matrices, sessions for runs of their graphs, each through a port
 // of its own.
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
-import { failure, opened, reply, run } from "../answers.ts";
-import { type LoadedGraph, loadGraph } from "../loaded-graph.ts";
-import type { Request, SessionSetup } from "../protocol.ts";
 import { PROVIDERS, type ProviderName } from "../providers.ts";
+import { failure, opened, reply, run } from "../session/answers.ts";
+import { type LoadedGraph, loadGraph } from "../session/loaded-graph.ts";
+import type { Request, SessionSetup } from "../session/protocol.ts";
 import { Device, type DeviceWork, deviceWork } from "./device.ts";
-import type { DeviceReply, DeviceRequest } from "./device-protocol.ts";
+import type { DeviceReply, DeviceRequest } from "./protocol.ts";
 import { Turns } from "./turns.ts";
 
 /** From the thread that started this one. */
@@ -30,7 +30,7 @@ interface Connected {
 }
 
 const orders = parentPort;
-if (orders === null) throw new Error("device-worker.js is started by the onnxruntime backend, not by hand");
+if (orders === null) throw new Error("device/worker.js is started by the onnxruntime backend, not by hand");
 const { provider }: DeviceStart = workerData;
 const device = new Device(PROVIDERS[provider]);
 const turns = new Turns<Connected>();

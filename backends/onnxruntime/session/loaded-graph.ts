@@ -1,13 +1,13 @@
 // A graph in its thread: one session, or for providers that need every dimension fixed one for the shapes at hand.
 import { readFile } from "node:fs/promises";
 import { InferenceSession } from "onnxruntime-node";
-import type { FoldedWeights, GraphDType } from "../../src/backend.ts";
+import type { FoldedWeights, GraphDType } from "../../../src/backend.ts";
+import { PROVIDERS } from "../providers.ts";
 import { unfixedGraph } from "./fixed-graph.ts";
 import { checkNoFloat8 } from "./float8.ts";
 import { checkFloat16 } from "./float16.ts";
+import { sessionOptions } from "./options.ts";
 import type { NamedTensors, NamedTypes, SessionSetup } from "./protocol.ts";
-import { PROVIDERS } from "./providers.ts";
-import { sessionOptions } from "./session-options.ts";
 
 /** A graph that can be run. */
 export interface LoadedGraph {

@@ -1,9 +1,9 @@
 // The thread that runs a session's graph, as the session sees it: one of its own, or the one that owns the device.
 import { type MessagePort, Worker } from "node:worker_threads";
+import { goneMessage } from "../device/client.ts";
+import { openDeviceLanes } from "../device/lanes.ts";
+import { PROVIDERS } from "../providers.ts";
 import type { Reply, SessionSetup } from "./protocol.ts";
-import { PROVIDERS } from "./providers.ts";
-import { goneMessage } from "./singular-values/device-client.ts";
-import { openDeviceLanes } from "./singular-values/device-lanes.ts";
 
 /** What requests go to and replies come from, and how it ends. */
 export interface SessionThread {

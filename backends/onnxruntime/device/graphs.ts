@@ -5,9 +5,9 @@ import { add, cast, div, mul, sub } from "../../../src/onnx/operators/elementwis
 import { gatherRows } from "../../../src/onnx/operators/indexing.ts";
 import { concat, pad, reshape, slice } from "../../../src/onnx/operators/layout.ts";
 import { gemm } from "../../../src/onnx/operators/matrices.ts";
-import { blocksElements } from "./blocks.ts";
-import type { DeviceMatrix } from "./device-protocol.ts";
-import type { ElementType } from "./products.ts";
+import { blocksElements } from "../singular-values/blocks.ts";
+import type { ElementType } from "../singular-values/products.ts";
+import type { DeviceMatrix } from "./protocol.ts";
 
 /** Columns of a product, several block columns: a device wants large ones. Above the diagonal they are thrown away. */
 const GROUP = 512;

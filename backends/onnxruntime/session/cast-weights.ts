@@ -1,14 +1,14 @@
 // The casts of frozen 16-bit weights in a graph for a provider that does not cast them while it runs: ONNX Runtime folds
 // them at load, each into a tensor of its own. So each weight is cast once, before anything is looked up in it.
 import { create } from "@bufbuild/protobuf";
-import type { FoldedWeights } from "../../src/backend.ts";
+import type { FoldedWeights } from "../../../src/backend.ts";
 import {
   type GraphProto,
   type NodeProto,
   NodeProtoSchema,
   type TensorProto,
   TensorProto_DataType,
-} from "../../src/onnx/onnx.pb.ts";
+} from "../../../src/onnx/onnx.pb.ts";
 
 type FloatName = FoldedWeights["dtype"];
 

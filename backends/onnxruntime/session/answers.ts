@@ -1,6 +1,6 @@
 // What a thread answers that runs graphs: the protocol's tensors as the runtime's, and back.
 import { Tensor } from "onnxruntime-node";
-import type { GraphTensor } from "../../src/backend.ts";
+import type { GraphTensor } from "../../../src/backend.ts";
 import type { LoadedGraph } from "./loaded-graph.ts";
 import { buffersOf, type Reply, type Request } from "./protocol.ts";
 

@@ -1,11 +1,11 @@
 // Whether the device of a provider computes in float16: WebGPU does where it has the feature `shader-f16`.
 import { InferenceSession, Tensor } from "onnxruntime-node";
-import { Graph } from "../../src/onnx/graph.ts";
-import { modelFile } from "../../src/onnx/model-file.ts";
-import { type GraphProto, TensorProto_DataType } from "../../src/onnx/onnx.pb.ts";
-import { add, cast } from "../../src/onnx/operators/elementwise.ts";
+import { Graph } from "../../../src/onnx/graph.ts";
+import { modelFile } from "../../../src/onnx/model-file.ts";
+import { type GraphProto, TensorProto_DataType } from "../../../src/onnx/onnx.pb.ts";
+import { add, cast } from "../../../src/onnx/operators/elementwise.ts";
+import type { ProviderName } from "../providers.ts";
 import { castType } from "./cast-weights.ts";
-import type { ProviderName } from "./providers.ts";
 
 /** Whether some node of the graph makes float16 of something else. */
 export function usesFloat16({ node }: GraphProto): boolean {

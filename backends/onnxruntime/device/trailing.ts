@@ -1,9 +1,9 @@
 // The trailing matrix of stage one on a device: it is updated and multiplied there, and stays there from panel to panel.
 // Panels come here to be factored; V and the updates go up.
-import { type Blocks, blockRows } from "./blocks.ts";
-import type { DeviceClient } from "./device-client.ts";
-import type { PanelUpdate } from "./device-protocol.ts";
-import type { Workplace } from "./gram.ts";
+import { type Blocks, blockRows } from "../singular-values/blocks.ts";
+import type { Workplace } from "../singular-values/gram.ts";
+import type { DeviceClient } from "./client.ts";
+import type { PanelUpdate } from "./protocol.ts";
 
 /** A row-major matrix of floats at an address, with a row for each of the whole. */
 export interface FloatRows {

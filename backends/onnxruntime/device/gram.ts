@@ -3,12 +3,12 @@
 import { floatDTypeBytes, type MatrixDType } from "../../../src/tensor/dtype.ts";
 import { DTYPE_NUMBER } from "../../wasm/kernels.ts";
 import type { MatrixHeader } from "../../wasm/singular-values/layout.ts";
-import type { DeviceClient } from "./device-client.ts";
-import { PAIR } from "./device-graphs.ts";
-import type { Chunk, Sums } from "./device-protocol.ts";
-import type { FloatPlan } from "./float-plan.ts";
-import type { Workplace } from "./gram.ts";
-import type { HybridLayout } from "./layout.ts";
+import type { FloatPlan } from "../singular-values/float-plan.ts";
+import type { Workplace } from "../singular-values/gram.ts";
+import type { HybridLayout } from "../singular-values/layout.ts";
+import type { DeviceClient } from "./client.ts";
+import { PAIR } from "./graphs.ts";
+import type { Chunk, Sums } from "./protocol.ts";
 import { tableOf, type Upload, uploadOf } from "./upload.ts";
 
 /** The rows or columns at hand. */

@@ -2,7 +2,7 @@
 // a number but that of target rows, so that what is computed from shapes is computed at load; weights cast once, before rows
 // are looked up in them.
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import type { FoldedWeights, GraphDType } from "../../src/backend.ts";
+import type { FoldedWeights, GraphDType } from "../../../src/backend.ts";
 import {
   type GraphProto,
   type ModelProto,
@@ -10,7 +10,7 @@ import {
   TensorProto_DataType,
   type TypeProto_Tensor,
   type ValueInfoProto,
-} from "../../src/onnx/onnx.pb.ts";
+} from "../../../src/onnx/onnx.pb.ts";
 import { castWeightsOnce } from "./cast-weights.ts";
 import { usesFloat16 } from "./float16.ts";
 import { withInt32Inputs } from "./int32-inputs.ts";

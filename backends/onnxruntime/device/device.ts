@@ -3,16 +3,9 @@
 import { type InferenceSession, Tensor } from "onnxruntime-node";
 import type { Graph } from "../../../src/onnx/graph.ts";
 import type { Provider, ProviderName } from "../providers.ts";
-import {
-  addingGraph,
-  beginningGraph,
-  productGraph,
-  restGraph,
-  stepGraph,
-  takingGraph,
-} from "./device-graphs.ts";
-import type { Chunk, DeviceMatrix, DeviceRequest, Numbers, PanelUpdate, Sums } from "./device-protocol.ts";
-import { type ElementType, type OpenGraphOptions, openGraph } from "./products.ts";
+import { type ElementType, type OpenGraphOptions, openGraph } from "../singular-values/products.ts";
+import { addingGraph, beginningGraph, productGraph, restGraph, stepGraph, takingGraph } from "./graphs.ts";
+import type { Chunk, DeviceMatrix, DeviceRequest, Numbers, PanelUpdate, Sums } from "./protocol.ts";
 
 /** What the device keeps of a matrix. */
 interface Kept {

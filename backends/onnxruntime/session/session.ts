@@ -1,8 +1,8 @@
 // A loaded graph as its caller sees it: a thread, and the calls that wait for it.
-import type { FoldedWeights, GraphDType, GraphRun, GraphSession, GraphTensor } from "../../src/backend.ts";
+import type { FoldedWeights, GraphDType, GraphRun, GraphSession, GraphTensor } from "../../../src/backend.ts";
+import { PROVIDERS } from "../providers.ts";
 import { buffersOf, type NamedTensors, type Reply, type Request, type SessionSetup } from "./protocol.ts";
-import { PROVIDERS } from "./providers.ts";
-import { openSessionThread, type SessionThread } from "./session-thread.ts";
+import { openSessionThread, type SessionThread } from "./thread.ts";
 
 interface Waiting {
   readonly resolve: (reply: Reply) => void;
