@@ -16,6 +16,7 @@ import type { OptionTable, OptionValues } from "./arguments.ts";
 import { defineCommand, EXIT } from "./command.ts";
 import { fetchNamedDataset, watchPacking } from "./datasets.ts";
 import { checkSelectionOptions, prepareArtifacts, SOURCE_OPTIONS } from "./fine-tuning.ts";
+import { openNamedBase } from "./model-options.ts";
 import { progressReporter } from "./progress.ts";
 import { DATA_OPTIONS, readDataOptions } from "./training-options.ts";
 
@@ -103,6 +104,8 @@ export const trainCommand = defineCommand({
       if (signal.aborted) terminal.print(`Scores are kept. To go on:\n  ${commandLine}`);
       throw error;
     });
+    // Saving takes it: better missed now than after the training.
+    await using model = await openNamedBase(artifacts, options, context);
     const progress = progressReporter<StepReport>(terminal, renderTrainingProgress);
     let last: StepReport | null = null;
     try {
@@ -123,6 +126,7 @@ export const trainCommand = defineCommand({
       const dtype = options["save-dtype"];
       const saved = await saveModel(artifacts, {
         out: folder,
+        model,
         checkpoint: run.out,
         ...(dtype !== undefined && { dtype }),
       });

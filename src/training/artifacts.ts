@@ -104,6 +104,11 @@ async function writeArtifacts(folder: string, plan: ExportPlan): Promise<Manifes
   return manifest;
 }
 
+/** A folder by its whole path: the artifacts may be used from another working directory. */
+function baseId({ id, revision, folder }: Model): string {
+  return revision === null && folder !== null ? resolve(folder) : id;
+}
+
 function manifestHead({
   model,
   selection,
@@ -118,7 +123,7 @@ function manifestHead({
     schemaVersion: MANIFEST_VERSION,
     tool: TOOL,
     model: {
-      id: model.id,
+      id: baseId(model),
       revision: model.revision,
       files: model.files.map(({ name, sizeBytes, sha256 }) => ({
         name,

@@ -5,18 +5,18 @@ import { loadTokenizer } from "../chat/load-tokenizer.ts";
 import { UsageError } from "../errors.ts";
 import { copyIfThere, isFile, replaceFile } from "../files.ts";
 import type { Model, ModelTensor } from "../hub/model.ts";
-import { openModel } from "../hub/open-model.ts";
 import { tensorBytes } from "../safetensors/header.ts";
 import { type TensorToWrite, writeSafetensors } from "../safetensors/writer.ts";
 import { decode } from "../tensor/decode.ts";
 import { type DType, floatDTypeBytes, isFloat8, isFloatDType, type MatrixDType } from "../tensor/dtype.ts";
 import { encode } from "../tensor/encode.ts";
 import { type ArtifactsFolder, folderOf, RUN_FOLDER } from "./artifacts-folder.ts";
+import { checkBase, openBaseModel } from "./base-model.ts";
 import { checkpointFolder, readCheckpoint } from "./checkpoint.ts";
 import { decodedTensors, quantisationWithout, scaleNames } from "./float8-base.ts";
 import { wholeFloat32 } from "./initial-values.ts";
 import { withMember } from "./json-text.ts";
-import { baseModelId, type Manifest } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
 import { readStandardManifest } from "./read-manifest.ts";
 import type { NamedArrays } from "./tensor-file.ts";
 
@@ -62,7 +62,7 @@ export async function saveModel(
   const { out, checkpoint = join(artifacts, RUN_FOLDER), dtype = "base", model: opened } = options;
   const manifest = await readStandardManifest(artifacts);
   const { parameters } = await readCheckpoint(await checkpointFolder(checkpoint), manifest.parameters);
-  const model = opened ?? (await openModel(baseModelId(manifest)));
+  const model = opened ?? (await openBaseModel(artifacts));
   try {
     checkBase(model, manifest);
     await mkdir(out, { recursive: true });
@@ -76,16 +76,6 @@ export async function saveModel(
     return { folder: out, ...counts };
   } finally {
     if (opened === undefined) await model.close();
-  }
-}
-
-function checkBase(model: Model, manifest: Manifest): void {
-  const sizes = new Map(model.files.map(({ name, sizeBytes }) => [name, sizeBytes]));
-  for (const { name, sizeBytes } of manifest.model.files) {
-    if (sizes.get(name) === sizeBytes) continue;
-    throw new Error(
-      `Cannot save with the base model ${model.id}: its file ${name} has ${sizes.get(name) ?? "no"} bytes, the artifacts were made from one of ${sizeBytes}; name the model they were made from`,
-    );
   }
 }
 
