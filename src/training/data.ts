@@ -59,7 +59,7 @@ export async function openTrainingData(
   const sequence = sequenceOf(options, manifest);
   if (sequence > manifest.maxSequence)
     throw new UsageError(
-      `Cannot train on sequences of ${sequence} tokens: ${manifest.model.id} has ${manifest.maxSequence} positions`,
+      `Cannot take sequences of ${sequence} tokens: ${manifest.model.id} has ${manifest.maxSequence} positions`,
     );
   const tokenizer = await tokenizerOf(artifacts, manifest);
   const template = chatTemplate(manifest.chatTemplate, tokenizer?.tokenizerConfig ?? {});
@@ -68,7 +68,7 @@ export async function openTrainingData(
   const dataset = await packDataset(files, { ...options, sequence, trainOn, tokenizer, template });
   if (dataset.header.vocabularySize > manifest.vocabularySize)
     throw new UsageError(
-      `Cannot train on ${data}: it has the token ${dataset.header.vocabularySize - 1}, and the embedding of ${manifest.model.id} has ${manifest.vocabularySize} rows`,
+      `Cannot use ${data}: it has the token ${dataset.header.vocabularySize - 1}, and the embedding of ${manifest.model.id} has ${manifest.vocabularySize} rows`,
     );
   const cuts = describeCuts(dataset.header);
   if (cuts !== null) options.onNote?.(`${data}: ${cuts}`);
