@@ -5,6 +5,7 @@ import { mkdir, readdir, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { EMBEDDING } from "../architectures/decoder.ts";
 import { UsageError } from "../errors.ts";
+import { checkWritable } from "../files.ts";
 import type { Model } from "../hub/model.ts";
 import { TOOL } from "../tool.ts";
 import { type ExportOptions, type ExportPlan, planExport, type SelectedParameters } from "./export-plan.ts";
@@ -72,6 +73,7 @@ export async function checkExport(
   options: ExportOptions,
 ): Promise<{ readonly maxSequence: number }> {
   await checkFree(resolve(options.out));
+  await checkWritable(options.out);
   // A parameter that every family has stands for what will be selected.
   const { maxSequence } = await planExport(model, { parameterNames: [EMBEDDING] }, options);
   return { maxSequence };
