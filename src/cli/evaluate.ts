@@ -12,7 +12,7 @@ import { DATA_OPTIONS, EXPORT_OPTIONS, readDataOptions, readExportOptions } from
 
 const OPTIONS = {
   ...DATA_OPTIONS,
-  checkpoint: { kind: "text", value: "DIR", help: "Of artifacts: a checkpoint, or a run for its newest" },
+  checkpoint: { kind: "text", value: "DIR", help: "Of artifacts: a checkpoint, or RUN/training for the newest" },
   "chat-template": EXPORT_OPTIONS["chat-template"],
   revision: MODEL_OPTIONS.revision,
   offline: MODEL_OPTIONS.offline,
