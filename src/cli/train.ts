@@ -101,7 +101,8 @@ export const trainCommand = defineCommand({
     for (const reference of [data, options["eval-data"]])
       if (reference !== undefined) await fetchNamedDataset(reference, options, context);
     const artifacts = await prepareArtifacts(id, { ...options, out }, context).catch((error: unknown) => {
-      if (signal.aborted) terminal.print(`Scores are kept. To go on:\n  ${commandLine}`);
+      const kept = options.selection === undefined ? "Scores are kept" : "No training has begun";
+      if (signal.aborted) terminal.print(`${kept}. To go on:\n  ${commandLine}`);
       throw error;
     });
     // Saving takes it: better missed now than after the training.
@@ -128,6 +129,7 @@ export const trainCommand = defineCommand({
         out: folder,
         model,
         checkpoint: run.out,
+        signal,
         ...(dtype !== undefined && { dtype }),
       });
       const share = ((100 * saved.changedValues) / Math.max(1, saved.trainedValues)).toFixed(1);
