@@ -163,7 +163,7 @@ describe("export, train and evaluate", () => {
       [["--top-percent", "200"], "expected a number above 0, up to 100"],
       [["--top-percent", "0"], "expected a number above 0, up to 100"],
       [["--learning-rate", "0"], "Cannot train with learningRate 0: expected a number above 0"],
-      [["--schedule", "cosin"], 'Cannot use the schedule "cosin": "cosin" is not allowed'],
+      [["--schedule", "cosin"], '"cosin" is not allowed; name one of constant, linear, cosine, wsd, or'],
       [["--schedule", "step +"], 'Cannot use the schedule "step +"'],
       [["--backend", "wasm"], 'Cannot use the backend "wasm": it has no session'],
       [["--backend", "onxruntime"], "there is no such backend"],
