@@ -1,4 +1,5 @@
 // The model that artifacts were made from: needed again to save what trained.
+import { UsageError } from "../errors.ts";
 import type { Model } from "../hub/model.ts";
 import { type OpenModelOptions, openModel } from "../hub/open-model.ts";
 import { type ArtifactsFolder, folderOf } from "./artifacts-folder.ts";
@@ -19,8 +20,13 @@ export async function openBaseModel(
   artifacts: ArtifactsFolder,
   options: Omit<OpenModelOptions, "revision" | "stream"> = {},
 ): Promise<Model> {
-  const manifest = await readStandardManifest(folderOf(artifacts));
-  const model = await openModel(baseModelId(manifest), options);
+  const folder = folderOf(artifacts);
+  const manifest = await readStandardManifest(folder);
+  const model = await openModel(baseModelId(manifest), options).catch((cause: unknown) => {
+    // The folder is gone: a path that the caller may never have named.
+    if (!(cause instanceof UsageError)) throw cause;
+    throw new UsageError(`Cannot open the base model of ${folder}: ${cause.message}`, { cause });
+  });
   try {
     checkBase(model, manifest);
     return model;

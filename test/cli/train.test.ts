@@ -266,7 +266,9 @@ describe("export, train and evaluate", () => {
     const gone = await spectrum(train);
     expect([gone.code, gone.stderr]).toEqual([
       2,
-      expect.stringMatching(`^spectrum: Cannot open ${model}: there is no such folder[^\n]*\n$`),
+      expect.stringMatching(
+        `^spectrum: Cannot open the base model of ${copied}: Cannot open ${model}: there is no such folder[^\n]*\n$`,
+      ),
     ]);
   });
 
