@@ -1,7 +1,7 @@
 // Files: replaced so that a reader sees the old content or the new and never a part of it, and copied where there are any.
 import { randomBytes } from "node:crypto";
-import { copyFile, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { access, constants, copyFile, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 
 /**
  * Puts `content` (text as UTF-8) at `path` in one step: written aside in the same folder, synced, renamed.
@@ -48,6 +48,25 @@ async function targetOf(path: string): Promise<string> {
   if (!(await stat(target)).isFile())
     throw new Error(`Cannot write ${path}: it is there and is no regular file`);
   return target;
+}
+
+/**
+ * Checks that a folder can be made, or written to where it is there already; makes nothing.
+ *
+ * @throws Error with what the file system says of the nearest folder that is there.
+ */
+export async function checkWritable(folder: string): Promise<void> {
+  let nearest = resolve(folder);
+  for (;;) {
+    try {
+      return await access(nearest, constants.W_OK | constants.X_OK);
+    } catch (cause) {
+      const parent = dirname(nearest);
+      const isMissing = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
+      if (!isMissing || parent === nearest) throw cannotWrite(folder, cause);
+      nearest = parent;
+    }
+  }
 }
 
 /** Whether there is a regular file at `path`, links followed. */

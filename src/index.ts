@@ -74,6 +74,7 @@ export { TOOL } from "./tool.ts";
 export { type AnswerOptions, answer } from "./training/answer.ts";
 export { type Artifacts, checkExport, exportArtifacts } from "./training/artifacts.ts";
 export type { ArtifactsFolder } from "./training/artifacts-folder.ts";
+export { openBaseModel } from "./training/base-model.ts";
 export { openTrainingData, type TrainingData, type TrainingDataOptions } from "./training/data.ts";
 export { fetchDataset } from "./training/dataset.ts";
 export type { Evaluation } from "./training/evaluate.ts";

@@ -1,8 +1,8 @@
-import { lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { replaceFile } from "../src/files.ts";
+import { checkWritable, replaceFile } from "../src/files.ts";
 
 let folder: string;
 beforeEach(async () => {
@@ -47,5 +47,25 @@ describe("replaceFile()", () => {
     await expect(replaceFile(join(folder, "f", "below"), "x")).rejects.toThrow(/^Cannot write .*below: /);
     await expect(replaceFile(join(folder, "f", "a", "b"), "x")).rejects.toThrow(/^Cannot write .*b: /);
     expect((await readdir(folder)).sort()).toEqual(["d", "f"]);
+  });
+});
+
+describe("checkWritable()", () => {
+  it("takes a folder, or one that can be made, and makes nothing", async () => {
+    await checkWritable(folder);
+    await checkWritable(join(folder, "a", "b"));
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("refuses what lies below a file", async () => {
+    await writeFile(join(folder, "file"), "");
+    await expect(checkWritable(join(folder, "file", "a"))).rejects.toThrow(/Cannot write .*ENOTDIR/);
+  });
+
+  // Nothing is forbidden to root.
+  it.skipIf(process.getuid?.() === 0)("refuses a folder that nothing may be written to", async () => {
+    await chmod(folder, 0o555);
+    await expect(checkWritable(join(folder, "a", "b"))).rejects.toThrow(/Cannot write .*EACCES/);
+    await chmod(folder, 0o755);
   });
 });

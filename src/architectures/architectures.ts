@@ -22,7 +22,12 @@ const FAMILIES: ReadonlyMap<unknown, (config: Config) => DecoderConfig> = new Ma
 export function decoderConfig(config: Config): DecoderConfig {
   const family = FAMILIES.get(config.model_type);
   if (family) return family(config);
+  const families = [...FAMILIES.keys()].join(", ");
+  if (config.model_type === undefined)
+    throw new UsageError(
+      `Cannot build the model: there is no config.json, or no model_type in it; expected one of ${families}`,
+    );
   throw new UsageError(
-    `Cannot build the model: config.json has model_type ${JSON.stringify(config.model_type) ?? "missing"}, of which only ${[...FAMILIES.keys()].join(", ")} are supported`,
+    `Cannot build the model: config.json has model_type ${JSON.stringify(config.model_type)}, of which only ${families} are supported`,
   );
 }

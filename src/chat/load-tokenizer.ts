@@ -26,7 +26,7 @@ export async function readTokenizer(folder: string): Promise<TokenizerDocuments>
   const tokenizerJson = await readJson(join(folder, "tokenizer.json"));
   if (tokenizerJson === null)
     throw new UsageError(
-      `${folder} holds no tokenizer.json: only tokenizers in that format are read; convert it with transformers, or give data with input_ids`,
+      `${folder} holds no tokenizer.json: only tokenizers in that format are read; convert it with transformers, or give data with input_ids and choose the chat template none`,
     );
   const config = (await readJson(join(folder, "tokenizer_config.json"))) ?? {};
   const template = await readText(join(folder, "chat_template.jinja"));

@@ -101,7 +101,7 @@ export async function packDataset(
   if (written.rows === 0) {
     await rm(join(folder, written.rowsFile));
     throw new Error(
-      `${files.join(", ").slice(0, 500)} holds nothing to train on: ${describeUseless(counts, sequence)}`,
+      `${files.join(", ").slice(0, 500)} holds no token to train or evaluate on: ${describeUseless(counts, sequence)}`,
     );
   }
   const header: PackedHeader = {

@@ -12,7 +12,11 @@ import { DATA_OPTIONS, EXPORT_OPTIONS, readDataOptions, readExportOptions } from
 
 const OPTIONS = {
   ...DATA_OPTIONS,
-  checkpoint: { kind: "text", value: "DIR", help: "Of artifacts: a checkpoint, or a run for its newest" },
+  checkpoint: {
+    kind: "text",
+    value: "DIR",
+    help: "Of artifacts: a checkpoint, or RUN/training for the newest",
+  },
   "chat-template": EXPORT_OPTIONS["chat-template"],
   revision: MODEL_OPTIONS.revision,
   offline: MODEL_OPTIONS.offline,
@@ -48,7 +52,11 @@ export const evaluateCommand = defineCommand({
           throw new UsageError(`--checkpoint is of artifacts, and ${id} is a model`);
         artifacts = join(work, "artifacts");
         await using model = await openNamedModel(id, { ...options, stream: false }, { terminal, signal });
-        await exportArtifacts(model, ANY_PARAMETER, { out: artifacts, ...readExportOptions(options) });
+        await exportArtifacts(model, ANY_PARAMETER, {
+          out: artifacts,
+          signal,
+          ...readExportOptions(options),
+        });
       }
       const evaluation = await evaluate(artifacts, {
         ...readDataOptions(options),

@@ -45,6 +45,7 @@ export const exportCommand = defineCommand({
     const selection = await readSelectedParameters(options.selection, model);
     const { folder, manifest } = await exportArtifacts(model, selection, {
       out,
+      signal,
       ...readExportOptions(options),
       ...(weights !== undefined && { weights }),
       ...(form !== undefined && { form }),

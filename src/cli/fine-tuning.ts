@@ -113,7 +113,7 @@ export async function prepareArtifacts(
   }
   const { terminal } = context;
   await using model = await openNamedModel(id, { ...options, stream: false }, context);
-  const exportOptions = { out: folder, ...readExportOptions(options) };
+  const exportOptions = { out: folder, signal: context.signal, ...readExportOptions(options) };
   // Before the scan, which takes long.
   const { maxSequence } = await checkExport(model, exportOptions);
   if (options.sequence !== undefined && options.sequence > maxSequence)

@@ -1,4 +1,5 @@
 // Whether the artifacts of a run are what a command line that resumes it asks for.
+import { resolve } from "node:path";
 import {
   type Manifest,
   openModel,
@@ -38,9 +39,10 @@ export async function checkResumedArtifacts(folder: string, asked: AskedArtifact
     ? splitRevision(asked.model)
     : [asked.model];
   const top = asked["top-percent"];
+  const isBaseFolder = model.revision === null && resolve(id) === model.id;
   const wanted = [
-    ["model", model.id, id],
-    ["selection", selection.source, asked.selection ?? (top === undefined ? undefined : topSource(top))],
+    ["model", model.id, isBaseFolder ? model.id : id],
+    ["selection", selection.source, top === undefined ? undefined : topSource(top)],
     ["chat template", chatTemplate, asked["chat-template"]],
     ["trained embeddings", trainEmbeddings, asked["train-embeddings"]],
     ["compute dtype", computeDtype, asked["compute-dtype"]],
@@ -50,8 +52,10 @@ export async function checkResumedArtifacts(folder: string, asked: AskedArtifact
     if (want !== undefined && want !== made) throw differs(folder, `${what} ${want}`, made);
   const revision = asked.revision ?? stated;
   if (revision !== undefined) await checkRevision(folder, manifest, { ...asked, model: id, revision });
-  if (asked.selection !== undefined && !trainsJust(await namesIn(asked.selection, manifest), manifest))
-    throw differs(folder, `selection ${asked.selection}`, "other names, which that file held then");
+  if (asked.selection === undefined || trainsJust(await namesIn(asked.selection, manifest), manifest)) return;
+  const sameFile = asked.selection === selection.source;
+  const made = sameFile ? "other names, which that file held then" : selection.source;
+  throw differs(folder, `selection ${asked.selection}`, made);
 }
 
 function splitRevision(id: string): readonly [string, string] {

@@ -31,7 +31,7 @@ const OPTIONS = {
   precision: {
     kind: "choice",
     choices: ["exact", "fast"],
-    help: "Default exact; fast: SNR to 1e-6",
+    help: "Default exact; fast: score spectrum to 1e-6",
   },
   include: { kind: "list", value: "GLOB", help: "Only modules whose name, tensor or type matches" },
   exclude: { kind: "list", value: "GLOB", help: "No modules whose name, tensor or type matches" },

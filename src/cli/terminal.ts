@@ -22,7 +22,8 @@ export class Terminal {
     this.#stdout = stdout;
     this.#stderr = stderr;
     this.#env = env;
-    stdout.on("error", unlessClosed);
+    // Told to who prints: printOutput rejects.
+    stdout.on("error", () => {});
     stderr.on("error", unlessClosed);
   }
 
@@ -75,11 +76,18 @@ export class Terminal {
     return this.printOutput(`${JSON.stringify(value, null, 2)}\n`);
   }
 
-  /** Prints what was asked for itself (help, version) on stdout. */
+  /**
+   * Prints what was asked for itself (help, version) on stdout.
+   *
+   * @throws Error when the stream cannot take it; a closed pipe is no error.
+   */
   printOutput(text: string): Promise<void> {
     this.clearStatus();
     return new Promise((resolve, reject) => {
-      this.#stdout.write(text, (error) => (error && !isClosedPipe(error) ? reject(error) : resolve()));
+      this.#stdout.write(text, (error) => {
+        if (!error || isClosedPipe(error)) resolve();
+        else reject(new Error(`Cannot write to stdout: ${error.message}`, { cause: error }));
+      });
     });
   }
 }

@@ -16,6 +16,7 @@ import type { OptionTable, OptionValues } from "./arguments.ts";
 import { defineCommand, EXIT } from "./command.ts";
 import { fetchNamedDataset, watchPacking } from "./datasets.ts";
 import { checkSelectionOptions, prepareArtifacts, SOURCE_OPTIONS } from "./fine-tuning.ts";
+import { openNamedBase } from "./model-options.ts";
 import { progressReporter } from "./progress.ts";
 import { DATA_OPTIONS, readDataOptions } from "./training-options.ts";
 
@@ -100,9 +101,12 @@ export const trainCommand = defineCommand({
     for (const reference of [data, options["eval-data"]])
       if (reference !== undefined) await fetchNamedDataset(reference, options, context);
     const artifacts = await prepareArtifacts(id, { ...options, out }, context).catch((error: unknown) => {
-      if (signal.aborted) terminal.print(`Scores are kept. To go on:\n  ${commandLine}`);
+      const kept = options.selection === undefined ? "Scores are kept" : "No training has begun";
+      if (signal.aborted) terminal.print(`${kept}. To go on:\n  ${commandLine}`);
       throw error;
     });
+    // Saving takes it: better missed now than after the training.
+    await using model = await openNamedBase(artifacts, options, context);
     const progress = progressReporter<StepReport>(terminal, renderTrainingProgress);
     let last: StepReport | null = null;
     try {
@@ -123,7 +127,9 @@ export const trainCommand = defineCommand({
       const dtype = options["save-dtype"];
       const saved = await saveModel(artifacts, {
         out: folder,
+        model,
         checkpoint: run.out,
+        signal,
         ...(dtype !== undefined && { dtype }),
       });
       const share = ((100 * saved.changedValues) / Math.max(1, saved.trainedValues)).toFixed(1);

@@ -39,6 +39,9 @@ export interface SafetensorsHeader {
   readonly tensors: ReadonlyMap<string, HeaderTensor>;
 }
 
+/** How a file of git begins that git-lfs has not yet replaced by the real one. */
+const LFS_POINTER = "version ";
+
 /** The file that a header comes from: its name, for messages, and its size. */
 export interface HeaderSource {
   readonly file: string;
@@ -56,6 +59,10 @@ export function headerEnd(prefix: Uint8Array, source: HeaderSource): number {
       `Cannot read ${source.file}: a safetensors file has at least ${PREFIX_BYTES} bytes, this one has ${source.sizeBytes}`,
     );
   }
+  if (new TextDecoder().decode(prefix.subarray(0, PREFIX_BYTES)) === LFS_POINTER)
+    throw new RangeError(
+      `Cannot read ${source.file}: it is a pointer of git-lfs and not the weights; fetch them with git lfs pull`,
+    );
   const length = new DataView(prefix.buffer, prefix.byteOffset).getBigUint64(0, true);
   if (length > MAX_HEADER_BYTES) {
     throw new RangeError(
@@ -129,9 +136,13 @@ function checkLayout(tensors: readonly HeaderTensor[], dataBegin: number, source
   let expected = dataBegin;
   for (const { name, dtype, shape, begin, end } of tensors) {
     const cannot = `Cannot read tensor ${JSON.stringify(name)} of ${source.file}`;
-    if (begin !== expected || end < begin || end > source.sizeBytes) {
+    if (begin === expected && end > source.sizeBytes)
       throw new RangeError(
-        `${cannot}: it lies at bytes ${begin} to ${end}, expected it to begin at ${expected} and to end within the file's ${source.sizeBytes}; tensors must neither overlap nor leave holes`,
+        `${cannot}: it ends at byte ${end}, but the file has ${source.sizeBytes}; it is cut short or broken`,
+      );
+    if (begin !== expected || end < begin) {
+      throw new RangeError(
+        `${cannot}: it lies at bytes ${begin} to ${end}, expected it to begin at ${expected}; tensors must neither overlap nor leave holes`,
       );
     }
     const sizeBytes = tensorBytes(dtype, shape);

@@ -28,7 +28,7 @@ export function checkNames(selection: Selection, { results, tensors }: KnownName
   const [first] = missing;
   if (first !== undefined)
     throw new UsageError(
-      `${missing.length} of ${written.length} selected parameters match nothing in the ${tensors === null ? "results" : "model"} of ${selection.model.id}, ` +
+      `${missing.length} of ${written.length} parameters selected from the results of ${selection.model.id} match nothing in ${tensors === null ? "these results" : "the model they are checked against"}, ` +
         `the first is ${JSON.stringify(first)}; were the results made from another model or revision, or from a part of it?`,
     );
   if (tensors !== null) return [];

@@ -105,7 +105,7 @@ export function parseSelection(text: string, where: string): readonly NamedParam
     if (name === undefined)
       throw new UsageError(
         `Cannot read the selection in ${where}: expected entries like ^model.layers.0.mlp.up_proj.weight$, got ${JSON.stringify(entry)}; ` +
-          "an entry without ^ and $ matches every name that begins like it",
+          describeEntry(entry),
       );
     if (seen.has(String(entry)))
       throw new UsageError(`Cannot read the selection in ${where}: ${entry} is there twice`);
@@ -117,6 +117,13 @@ export function parseSelection(text: string, where: string): readonly NamedParam
   });
 }
 
+/** What to know of an entry that is no name: the dialect trl escapes dots, the original tool leaves anchors out. */
+function describeEntry(entry: unknown): string {
+  return String(entry).includes("\\.")
+    ? "that is the format trl, and only the format axolotl is read back"
+    : "an entry without ^ and $ matches every name that begins like it";
+}
+
 function unfrozenParameters(text: string, where: string): readonly unknown[] {
   const content = parseYaml(text, where);
   const list =
@@ -125,7 +132,7 @@ function unfrozenParameters(text: string, where: string): readonly unknown[] {
       : undefined;
   if (Array.isArray(list) && list.length > 0) return list;
   throw new UsageError(
-    `Cannot read the selection in ${where}: expected a list "unfrozen_parameters" with at least one entry`,
+    `Cannot read the selection in ${where}: expected a list "unfrozen_parameters" with at least one entry, as spectrum select writes it in the format axolotl`,
   );
 }
 

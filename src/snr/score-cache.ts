@@ -55,7 +55,7 @@ export function defaultScoreCacheFolder(
 
 function cannotUse(folder: string, cause: Error): Error {
   return new Error(
-    `Cannot keep scores in ${folder}: ${cause.message}; name another folder for the cache, or scan without one`,
+    `Cannot keep scores in ${folder}: ${cause.message}; name another folder for the cache (SPECTRUM_CACHE in the environment, too), or scan without one`,
     { cause },
   );
 }

@@ -5,6 +5,8 @@ import { mkdir, readdir, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { EMBEDDING } from "../architectures/decoder.ts";
 import { UsageError } from "../errors.ts";
+import { checkWritable } from "../files.ts";
+import { interruptible } from "../hub/interruptible.ts";
 import type { Model } from "../hub/model.ts";
 import { TOOL } from "../tool.ts";
 import { type ExportOptions, type ExportPlan, planExport, type SelectedParameters } from "./export-plan.ts";
@@ -24,7 +26,7 @@ export interface Artifacts {
  *
  * @param selection what `select` returned, or names read from a selection file.
  * @throws UsageError when the model's family, a field of its config or a dtype is not supported, a name is no parameter,
- * the weights are not on this machine or too many for the form, or `out` is not free. Then nothing is left behind.
+ * the weights are not on this machine or too many for the form, or `out` is not free; the signal's reason when aborted. Then nothing is left behind.
  *
  * @example
  * const artifacts = await exportArtifacts(model, selection, { out: "artifacts" });
@@ -37,11 +39,12 @@ export async function exportArtifacts(
 ): Promise<Artifacts> {
   const out = resolve(options.out);
   await checkFree(out);
-  const plan = await planExport(model, selection, options);
+  const plan = await planExport(interruptible(model, options.signal), selection, options);
   const aside = join(dirname(out), `.${basename(out)}.${randomBytes(6).toString("hex")}`);
   await mkdir(aside, { recursive: true });
   try {
     const manifest = await writeArtifacts(aside, plan);
+    options.signal?.throwIfAborted();
     if (await exists(out)) await rmdir(out);
     await rename(aside, out);
     return { folder: out, manifest };
@@ -72,6 +75,7 @@ export async function checkExport(
   options: ExportOptions,
 ): Promise<{ readonly maxSequence: number }> {
   await checkFree(resolve(options.out));
+  await checkWritable(options.out);
   // A parameter that every family has stands for what will be selected.
   const { maxSequence } = await planExport(model, { parameterNames: [EMBEDDING] }, options);
   return { maxSequence };
@@ -104,6 +108,11 @@ async function writeArtifacts(folder: string, plan: ExportPlan): Promise<Manifes
   return manifest;
 }
 
+/** A folder by its whole path: the artifacts may be used from another working directory. */
+function baseId({ id, revision, folder }: Model): string {
+  return revision === null && folder !== null ? resolve(folder) : id;
+}
+
 function manifestHead({
   model,
   selection,
@@ -118,7 +127,7 @@ function manifestHead({
     schemaVersion: MANIFEST_VERSION,
     tool: TOOL,
     model: {
-      id: model.id,
+      id: baseId(model),
       revision: model.revision,
       files: model.files.map(({ name, sizeBytes, sha256 }) => ({
         name,

@@ -59,7 +59,7 @@ export async function openTrainingData(
   const sequence = sequenceOf(options, manifest);
   if (sequence > manifest.maxSequence)
     throw new UsageError(
-      `Cannot train on sequences of ${sequence} tokens: ${manifest.model.id} has ${manifest.maxSequence} positions`,
+      `Cannot take sequences of ${sequence} tokens: ${manifest.model.id} has ${manifest.maxSequence} positions`,
     );
   const tokenizer = await tokenizerOf(artifacts, manifest);
   const template = chatTemplate(manifest.chatTemplate, tokenizer?.tokenizerConfig ?? {});

@@ -48,6 +48,8 @@ export interface ExportOptions {
   readonly computeDtype?: ComputeDType;
   /** Constants of the optimizer; default: torch's for AdamW. */
   readonly adamw?: Partial<AdamWConstants>;
+  /** Stops the writing; nothing is left behind. */
+  readonly signal?: AbortSignal;
 }
 
 /** torch.optim.AdamW's. */

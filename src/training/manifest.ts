@@ -54,7 +54,7 @@ export interface AdamWConstants {
 export interface Manifest {
   readonly schemaVersion: typeof MANIFEST_VERSION;
   readonly tool: { readonly name: string; readonly version: string };
-  /** The base model; hashes come from the Hub or a scan and may be missing. */
+  /** The base model, a folder by its whole path; hashes come from the Hub or a scan and may be missing. */
   readonly model: {
     readonly id: string;
     readonly revision: string | null;

@@ -4,19 +4,20 @@ import { join } from "node:path";
 import { loadTokenizer } from "../chat/load-tokenizer.ts";
 import { UsageError } from "../errors.ts";
 import { copyIfThere, isFile, replaceFile } from "../files.ts";
+import { interruptible } from "../hub/interruptible.ts";
 import type { Model, ModelTensor } from "../hub/model.ts";
-import { openModel } from "../hub/open-model.ts";
 import { tensorBytes } from "../safetensors/header.ts";
 import { type TensorToWrite, writeSafetensors } from "../safetensors/writer.ts";
 import { decode } from "../tensor/decode.ts";
 import { type DType, floatDTypeBytes, isFloat8, isFloatDType, type MatrixDType } from "../tensor/dtype.ts";
 import { encode } from "../tensor/encode.ts";
 import { type ArtifactsFolder, folderOf, RUN_FOLDER } from "./artifacts-folder.ts";
+import { checkBase, openBaseModel } from "./base-model.ts";
 import { checkpointFolder, readCheckpoint } from "./checkpoint.ts";
 import { decodedTensors, quantisationWithout, scaleNames } from "./float8-base.ts";
 import { wholeFloat32 } from "./initial-values.ts";
 import { withMember } from "./json-text.ts";
-import { baseModelId, type Manifest } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
 import { readStandardManifest } from "./read-manifest.ts";
 import type { NamedArrays } from "./tensor-file.ts";
 
@@ -33,6 +34,8 @@ export interface SaveModelOptions {
   readonly dtype?: "base" | "float32";
   /** The base model, where it is open already; it stays open. */
   readonly model?: Model;
+  /** Stops the writing; files that are whole stay. */
+  readonly signal?: AbortSignal;
 }
 
 /** What {@link saveModel} wrote. */
@@ -48,7 +51,8 @@ export interface SavedModel {
  * Saves a checkpoint as a model in the base model's files: frozen tensors byte for byte, trained ones rounded to the
  * nearest, new rows at the end of their tensors, config, tokenizer and generation config beside them.
  *
- * @throws UsageError when there is no such checkpoint, or `out` is the base model's folder; Error when the base is not the model of the artifacts.
+ * @throws UsageError when there is no such checkpoint, or `out` is the base model's folder; Error when the base is not the model of the artifacts;
+ * the signal's reason when aborted.
  *
  * @example
  * for await (const step of train(artifacts, { data: "chat.jsonl" })) console.log(step.loss);
@@ -59,10 +63,11 @@ export async function saveModel(
   options: SaveModelOptions,
 ): Promise<SavedModel> {
   const artifacts = folderOf(artifactsFolder);
-  const { out, checkpoint = join(artifacts, RUN_FOLDER), dtype = "base", model: opened } = options;
+  const { out, checkpoint = join(artifacts, RUN_FOLDER), dtype = "base", model: opened, signal } = options;
   const manifest = await readStandardManifest(artifacts);
   const { parameters } = await readCheckpoint(await checkpointFolder(checkpoint), manifest.parameters);
-  const model = opened ?? (await openModel(baseModelId(manifest)));
+  const base = opened ?? (await openBaseModel(artifacts));
+  const model = interruptible(base, signal);
   try {
     checkBase(model, manifest);
     await mkdir(out, { recursive: true });
@@ -75,17 +80,7 @@ export async function saveModel(
     await writeGenerationConfig({ artifacts, model, manifest, out });
     return { folder: out, ...counts };
   } finally {
-    if (opened === undefined) await model.close();
-  }
-}
-
-function checkBase(model: Model, manifest: Manifest): void {
-  const sizes = new Map(model.files.map(({ name, sizeBytes }) => [name, sizeBytes]));
-  for (const { name, sizeBytes } of manifest.model.files) {
-    if (sizes.get(name) === sizeBytes) continue;
-    throw new Error(
-      `Cannot save with the base model ${model.id}: its file ${name} has ${sizes.get(name) ?? "no"} bytes, the artifacts were made from one of ${sizeBytes}; name the model they were made from`,
-    );
+    if (opened === undefined) await base.close();
   }
 }
 

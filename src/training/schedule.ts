@@ -16,7 +16,7 @@ const SHAPES = {
   constant: () => 1,
   linear: (progress) => 1 - progress,
   cosine: (progress) => 0.5 * (1 + Math.cos(Math.PI * progress)),
-  // Warm-up, stable, decay: Hu et al., "MiniCPM" (2024). The last tenth of the run falls linearly.
+  // Warm-up, stable, decay: Hu et al., "MiniCPM" (2024). The last tenth of what follows the warm-up falls linearly.
   wsd: (progress) => Math.min(1, (1 - progress) / 0.1),
 } as const satisfies Record<string, (progress: number) => number>;
 
@@ -128,7 +128,9 @@ function checkTree(tree: MathNode, cannot: string): void {
     const problem = problemOf(node, parent);
     if (problem !== null) {
       const names = `step, steps, warmup, pi, e, and the functions ${[...FUNCTIONS].join(", ")}`;
-      throw new UsageError(`${cannot}: ${problem} is not allowed; use numbers, operators, ${names}`);
+      throw new UsageError(
+        `${cannot}: ${problem} is not allowed; name one of ${SCHEDULE_NAMES.join(", ")}, or compute with numbers, operators, ${names}`,
+      );
     }
   });
 }

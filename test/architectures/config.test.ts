@@ -16,7 +16,7 @@ const LLAMA = {
 describe("a field that would change the result is an error that names it", () => {
   test.each([
     ["model_type", { model_type: "gpt2" }],
-    ["model_type", { model_type: undefined }],
+    ["there is no config.json, or no model_type in it", { model_type: undefined }],
     ["hidden_act", { hidden_act: "gelu" }],
     ["pretraining_tp", { pretraining_tp: 2 }],
     ["quantization_config", { quantization_config: { bits: 4 } }],

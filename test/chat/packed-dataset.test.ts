@@ -217,7 +217,7 @@ describe("packDataset()", () => {
     ]);
     await expect(
       packDataset(await write("none.jsonl", ["{"]), options({ onBadRecord: "skip" })),
-    ).rejects.toThrow(/holds nothing to train on/);
+    ).rejects.toThrow(/holds no token to train or evaluate on/);
   });
 
   it("does not wait for a template that never ends once for each record", async () => {

@@ -21,10 +21,11 @@ export async function spectrum(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
   onStderr: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => {},
+  cwd = ROOT,
 ): Promise<Run> {
   const { PATH = "", HOME = "", SPECTRUM_CACHE = "" } = process.env;
   const child = spawn(process.execPath, [CLI, ...args], {
-    cwd: ROOT,
+    cwd,
     env: { PATH, HOME, SPECTRUM_CACHE, ...env },
   });
   let [stdout, stderr] = ["", ""];

@@ -1,3 +1,4 @@
+import { Writable } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { progressReporter } from "../../src/cli/progress.ts";
 import { colorDepth, Terminal, terminalWidth } from "../../src/cli/terminal.ts";
@@ -53,6 +54,15 @@ describe("Terminal", () => {
     terminal.showStatus("2 of 2");
     terminal.print("done");
     expect(stderr.written.join("")).toBe("\r1 of 2\u001b[K\r2 of 2\u001b[K\r\u001b[Kdone\n");
+  });
+
+  it("tells who prints that stdout cannot take it, and takes a closed pipe for the end", async () => {
+    const failing = (code: string) =>
+      new Writable({ write: (_text, _encoding, done) => done(Object.assign(new Error(code), { code })) });
+    const full = new Terminal(failing("ENOSPC"), recorder(false), {});
+    await expect(full.printDocument({})).rejects.toThrow("Cannot write to stdout: ENOSPC");
+    const closed = new Terminal(failing("EPIPE"), recorder(false), {});
+    await expect(closed.printDocument({})).resolves.toBeUndefined();
   });
 
   it("has no status line in a log or on a dumb terminal", () => {

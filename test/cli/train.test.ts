@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { cp, mkdtemp, readFile, rename, writeFile } from "node:fs/promises";
+import { appendFile, cp, mkdir, mkdtemp, readFile, rename, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -163,7 +163,7 @@ describe("export, train and evaluate", () => {
       [["--top-percent", "200"], "expected a number above 0, up to 100"],
       [["--top-percent", "0"], "expected a number above 0, up to 100"],
       [["--learning-rate", "0"], "Cannot train with learningRate 0: expected a number above 0"],
-      [["--schedule", "cosin"], 'Cannot use the schedule "cosin": "cosin" is not allowed'],
+      [["--schedule", "cosin"], '"cosin" is not allowed; name one of constant, linear, cosine, wsd, or'],
       [["--schedule", "step +"], 'Cannot use the schedule "step +"'],
       [["--backend", "wasm"], 'Cannot use the backend "wasm": it has no session'],
       [["--backend", "onxruntime"], "there is no such backend"],
@@ -225,6 +225,66 @@ describe("export, train and evaluate", () => {
     const dtype = await spectrum(["train", artifacts, "--data", chat, "--compute-dtype", "float16"]);
     expect(dtype.stderr).toContain("in which --compute-dtype is fixed");
   });
+
+  it("train saves from another working directory than the export's, and resumes by other paths to the same", async () => {
+    const elsewhere = join(folder, "elsewhere");
+    await mkdir(elsewhere);
+    const options = ["--data", "../chat.jsonl", ...DATA, "--steps", "1"];
+    const there = (args: readonly string[]) => spectrum(args, {}, undefined, elsewhere);
+    const first = await there(["train", "../artifacts", ...options, "--out", "of-artifacts"]);
+    expect([first.code, first.stderr]).toEqual([0, expect.stringContaining("Saved the model")]);
+
+    const run = ["--data", chat, ...DATA, "--steps", "1", "--out", join(folder, "paths")];
+    const begun = await spectrum(["train", MODEL, "--selection", selection, ...run]);
+    expect(begun.code).toBe(0);
+    await cp(selection, join(elsewhere, "moved.yaml"));
+    const again = ["train", join(ROOT, MODEL), "--selection", "moved.yaml", ...run, "--resume"];
+    expect((await there(again)).code).toBe(0);
+  });
+
+  it("train looks for the base model of artifacts before it trains", async () => {
+    const model = join(folder, "base");
+    await cp(join(ROOT, MODEL), model, { recursive: true });
+    const copied = join(folder, "copied");
+    const args = ["export", model, "--selection", selection, "--weights", "copy", "--out", copied];
+    expect((await spectrum(args)).code).toBe(0);
+    const train = [
+      "train",
+      copied,
+      "--data",
+      chat,
+      ...DATA,
+      "--steps",
+      "1",
+      "--out",
+      join(folder, "baseless"),
+    ];
+    await appendFile(join(model, "model.safetensors"), "x");
+    const changed = await spectrum(train);
+    expect([changed.code, changed.stderr]).toEqual([1, expect.stringMatching(/^spectrum: [^\n]+\n$/)]);
+    await rename(model, join(folder, "moved"));
+    const gone = await spectrum(train);
+    expect([gone.code, gone.stderr]).toEqual([
+      2,
+      expect.stringMatching(
+        `^spectrum: Cannot open the base model of ${copied}: Cannot open ${model}: there is no such folder[^\n]*\n$`,
+      ),
+    ]);
+  });
+
+  it("train --offline takes a Hub model from the cache alone, when it saves as well", async () => {
+    const commit = "0123456789abcdef0123456789abcdef01234567";
+    const repo = join(folder, "hub", "models--acme--tiny");
+    await cp(join(ROOT, MODEL), join(repo, "snapshots", commit), { recursive: true });
+    await mkdir(join(repo, "refs"));
+    await writeFile(join(repo, "refs", "main"), commit);
+    const options = ["--data", chat, ...DATA, "--steps", "1", "--out", join(folder, "offline")];
+    const { code, stderr } = await spectrum(
+      ["train", "acme/tiny", "--offline", "--selection", selection, ...options],
+      { HF_HUB_CACHE: join(folder, "hub") },
+    );
+    expect([code, stderr]).toEqual([0, expect.stringContaining("Saved the model")]);
+  }, 120_000);
 
   it("train takes --compute-dtype and --recompute to the artifacts, which train in float16", async () => {
     const out = join(folder, "half");

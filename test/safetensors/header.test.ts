@@ -51,7 +51,7 @@ describe("parseHeader()", () => {
     ["a hole behind", `{"a":${tensor(0, 1)}}`, 2, "but the file has"],
     ["an overlap", `{"a":${tensor(0, 2)},"b":${tensor(1, 3)}}`, 3, "neither overlap nor leave holes"],
     ["the same range twice", `{"a":${tensor(0, 2)},"b":${tensor(0, 2)}}`, 2, "neither overlap"],
-    ["an offset out of range", `{"a":${tensor(0, 9)}}`, 2, "within the file's"],
+    ["an offset out of range", `{"a":${tensor(0, 9)}}`, 2, "it is cut short or broken"],
     ["a reversed range", '{"a":{"dtype":"U8","shape":[1],"data_offsets":[1,0]}}', 1, "neither overlap"],
     ["an end before its begin", '{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,-1]}}', 0, "whole number"],
     ["a size that does not fit", `{"a":${tensor(0, 4, "[3]")}}`, 4, "needs 3 bytes, got 4"],
@@ -99,6 +99,14 @@ describe("parseHeader()", () => {
 });
 
 describe("headerEnd()", () => {
+  it("knows a pointer of git-lfs", () => {
+    const pointer = new TextEncoder().encode(
+      "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+    );
+    const source = { file: "m.safetensors", sizeBytes: pointer.length };
+    expect(() => headerEnd(pointer, source)).toThrow("git lfs pull");
+  });
+
   const claiming = (length: bigint) => {
     const prefix = new Uint8Array(8);
     new DataView(prefix.buffer).setBigUint64(0, length, true);

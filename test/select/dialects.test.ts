@@ -210,7 +210,7 @@ describe("checkNames()", () => {
   it("refuses a name that matches nothing, a beginning of a name among them", () => {
     const tensors = selection.parameterNames.map((name) => name.replace(".bias", ".bias.extra"));
     expect(() => checkNames(selection, { results: LLAMA, tensors })).toThrow(
-      /1 of 3 selected parameters match nothing.*layers\.11\.self_attn\.q_proj\.bias/,
+      /1 of 3 parameters selected from the results of .* match nothing in the model they are checked against.*layers\.11\.self_attn\.q_proj\.bias/,
     );
   });
 

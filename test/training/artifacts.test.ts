@@ -282,3 +282,17 @@ test("tokens without rows cannot be left untrained", async () => {
   const options = { chatTemplate: "chatml", trainEmbeddings: "none" } as const;
   await expect(exported(model, options)).rejects.toThrow(/no embedding for <\|im_start\|>/);
 });
+
+test("an export that is stopped while it writes leaves nothing behind", async () => {
+  const { model } = await openFixture(QWEN);
+  const stop = new AbortController();
+  let reads = 0;
+  const readFile: Model["readFile"] = (file, range) => {
+    if (++reads === 3) stop.abort(new Error("stopped"));
+    return model.readFile(file, range);
+  };
+  const folder = await temporaryFolder();
+  const options = { out: join(folder, "artifacts"), weights: "copy", signal: stop.signal } as const;
+  await expect(exported({ ...model, readFile }, options)).rejects.toThrow("stopped");
+  expect(await readdir(folder)).toEqual([]);
+});

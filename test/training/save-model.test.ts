@@ -1,4 +1,4 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { UsageError } from "../../src/errors.ts";
@@ -39,6 +39,15 @@ describe("saveModel()", () => {
     const saved = await saveModel(artifacts, { checkpoint, out, dtype, model: base });
     return { saved, model: await openModel(out) };
   };
+
+  it("stops by the signal, and leaves no part of a file", async () => {
+    const out = join(await temporaryFolder(), "model");
+    const signal = AbortSignal.abort(new Error("stopped"));
+    await expect(saveModel(artifacts, { checkpoint: run, out, model: base, signal })).rejects.toThrow(
+      "stopped",
+    );
+    expect(await readdir(out)).toEqual([]);
+  });
 
   it("keeps the base's files, dtypes and order of tensors, and frozen tensors byte for byte", async () => {
     const { model } = await saveTo(run, "base");
