@@ -35,7 +35,7 @@ export function outlookOf({ lines, m, n, element, spread }: PartialGram, added =
 }
 
 /** Columns that are looked at: what they have in common with those before them is not noise. */
-const MOST_COLUMNS = 128;
+const MOST_COLUMNS = 64;
 
 /**
  * An estimate of the longer side times the variance of a matrix's noise, the mean of the squared singular values that noise alone
@@ -55,24 +55,27 @@ export function noiseFloor(
   const count = Math.min(MOST_COLUMNS, Math.ceil(Math.min(...shape) / 2));
   // Of the last quarter: from these most of a signal has been taken away.
   const averaged = Math.ceil(count / 4);
-  const rows: Float64Array[] = [];
+  const factor = new Float64Array(count * count); // row-major, the lower half
   let sum = 0;
   for (let i = 0; i < count; i++) {
-    const row = Float64Array.from({ length: i + 1 }, (_, j) => gram(i, j));
-    for (const [j, other] of rows.entries()) row[j] = ((row[j] ?? 0) - dot(row, other, j)) / (other[j] ?? 0);
-    const pivot = (row[i] ?? 0) - dot(row, row, i);
-    // Not positive: rounding is all that is left, as there is of a zero column.
-    if (!(pivot > 0)) return 0;
-    row[i] = Math.sqrt(pivot);
-    rows.push(row);
-    if (i >= count - averaged) sum += pivot / (m - i);
+    for (let j = 0; j <= i; j++) {
+      const rest = gram(i, j) - dot(factor, i * count, j * count, j);
+      if (j < i) {
+        factor[i * count + j] = rest / (factor[j * count + j] ?? 0);
+        continue;
+      }
+      // Not positive: rounding is all that is left, as there is of a zero column.
+      if (!(rest > 0)) return 0;
+      factor[i * count + i] = Math.sqrt(rest);
+      if (i >= count - averaged) sum += rest / (m - i);
+    }
   }
   return (m * sum) / averaged;
 }
 
-/** Of the first `count` elements. */
-function dot(a: Float64Array, b: Float64Array, count: number): number {
+/** Of two rows of `count` elements that begin at `a` and `b`. */
+function dot(xs: Float64Array, a: number, b: number, count: number): number {
   let sum = 0;
-  for (let i = 0; i < count; i++) sum += (a[i] ?? 0) * (b[i] ?? 0);
+  for (let k = 0; k < count; k++) sum += (xs[a + k] ?? 0) * (xs[b + k] ?? 0);
   return sum;
 }
