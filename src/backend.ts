@@ -10,7 +10,7 @@ export type Availability =
 
 /**
  * `exact`: every squared singular value within 1e-13 sigma_1^2 of a float64 LAPACK's.
- * `fast`: may use float32 products where the resulting SNR stays within 1e-6 relative (1e-4 where sigma_min < 1e-6
+ * `fast`: may use float32 products where the score `spectrum` stays within 1e-6 relative (1e-4 where sigma_min < 1e-6
  * sigma_1; on `webgpu`, which has floats alone, 1e-4 throughout), but for a value that lies on the threshold between
  * signal and noise as nearly as it is known.
  */
