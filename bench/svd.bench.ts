@@ -4,7 +4,7 @@
 // decode bfloat16 in their time; the peers' matrices are float32 before the clock starts, and on the GPU for torch-cuda.
 //
 //   npm run bench -- svd                                   every shape that fits; the largest take many minutes each
-//   npm run bench -- svd --quick                           shapes of SmolLM-135M, few runs
+//   npm run bench -- svd --quick                           shapes of SmolLM-135M, few runs, goals not judged
 //   npm run bench -- svd --shape 2048x8192 --shape llama-3-8b --backend wasm --rounds 3 --threads 2
 //   npm run bench -- svd --json new.json --compare old.json --chart docs/svd.svg
 //   PYTHON=path/to/python npm run bench -- svd             beside the numpy, scipy and torch of that Python
@@ -106,7 +106,7 @@ function reportOf(rows: readonly SvdRow[], peerVersions: Readonly<Record<string,
     versions: { [TOOL.name]: TOOL.version, v8: process.versions.v8, ...peerVersions },
     rows,
     ratios,
-    goals: goalsOf(ratios),
+    goals: flags.quick ? [] : goalsOf(ratios), // few runs, of threads that have just been started
   };
 }
 
