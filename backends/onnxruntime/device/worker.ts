@@ -131,12 +131,7 @@ async function serve(client: MatrixClient, request: DeviceRequest): Promise<void
     client.work = deviceWork(request.matrix);
     return;
   }
-  const answered = await answer(client, request).catch(
-    (error: unknown): DeviceReply => ({
-      kind: "failed",
-      message: error instanceof Error ? error.message : String(error),
-    }),
-  );
+  const answered: DeviceReply = await answer(client, request).catch(failure);
   const buffers = answered.kind === "numbers" ? answered.numbers.map(({ buffer }) => buffer) : [];
   client.port.postMessage(answered, buffers);
 }

@@ -20,7 +20,7 @@ export function opened({ inputs, outputs, folded }: LoadedGraph): Reply {
 }
 
 /** The answer to what was thrown. */
-export function failure(error: unknown): Reply {
+export function failure(error: unknown): Extract<Reply, { kind: "failed" }> {
   return { kind: "failed", message: error instanceof Error ? error.message : String(error) };
 }
 
